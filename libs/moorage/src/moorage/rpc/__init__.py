@@ -1,0 +1,17 @@
+"""gRPC as Moorage uses it: addresses, channels, servers, and errors that carry the V2 code."""
+
+from moorage.rpc.address import Address, InvalidAddressError
+from moorage.rpc.client import Channel, open_channel, rpc_errors, unary
+from moorage.rpc.health import wait_until_serving
+from moorage.rpc.server import RpcServer
+
+__all__ = [
+    "Address",
+    "Channel",
+    "InvalidAddressError",
+    "RpcServer",
+    "open_channel",
+    "rpc_errors",
+    "unary",
+    "wait_until_serving",
+]

@@ -1,0 +1,82 @@
+"""Calls to another service: one channel each, a deadline and the request id on every call, typed errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+import grpc
+
+from moorage import context
+from moorage.rpc.address import Address
+from moorage.rpc.status import unpack
+
+REQUEST_ID_KEY = "x-request-id"
+
+# A manifest of 4 MiB and its envelope fit; bulk bytes travel in messages of at most 1 MiB.
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Two services on one host must not share a subchannel's fate.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A name that resolves to several instances is balanced between them.
+    ("grpc.lb_policy_name", "round_robin"),
+)
+
+Channel = grpc.aio.Channel
+
+_Request = TypeVar("_Request", contravariant=True)
+_Response = TypeVar("_Response", covariant=True)
+
+
+class UnaryMethod(Protocol[_Request, _Response]):
+    """A unary method of a generated stub."""
+
+    async def __call__(
+        self,
+        request: _Request,
+        /,
+        *,
+        timeout: float | None = None,
+        metadata: tuple[tuple[str, str], ...] | None = None,
+        wait_for_ready: bool | None = None,
+    ) -> _Response:
+        """Call it; raises grpc.aio.AioRpcError."""
+        ...
+
+
+def open_channel(address: Address) -> Channel:
+    """A channel to a service. It connects on first use and reconnects by itself; close it when done."""
+    return grpc.aio.insecure_channel(address.target, options=CHANNEL_OPTIONS)
+
+
+def call_metadata() -> tuple[tuple[str, str], ...]:
+    """What each call carries: the id of the request that it serves."""
+    current = context.request_id.get()
+    return ((REQUEST_ID_KEY, current),) if current else ()
+
+
+@contextmanager
+def rpc_errors() -> Iterator[None]:
+    """Turn a failed call's status into the RegistryError that it carries."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise unpack(error) from error
+
+
+async def unary(method: UnaryMethod[_Request, _Response], request: _Request, *, timeout: float) -> _Response:
+    """Call a unary method with a deadline in seconds.
+
+    Raises RegistryError: what the service answered, or UNAVAILABLE when it did not.
+    """
+    with rpc_errors():
+        return await method(request, timeout=timeout, metadata=call_metadata())

@@ -1,0 +1,31 @@
+"""Asking another service whether it can do its work, by the standard health service."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from moorage.rpc.client import Channel
+
+
+async def is_serving(channel: Channel, *, timeout: float) -> bool:
+    """Whether the service behind the channel says SERVING within `timeout` seconds."""
+    stub = health_pb2_grpc.HealthStub(channel)
+    try:
+        response = await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+    except grpc.aio.AioRpcError:
+        return False
+    return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def wait_until_serving(channel: Channel, *, timeout: float, interval: float = 0.05) -> bool:
+    """Ask until the service says SERVING; False when `timeout` seconds have passed."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    while loop.time() < deadline:
+        if await is_serving(channel, timeout=min(1.0, timeout)):
+            return True
+        await asyncio.sleep(interval)
+    return False
