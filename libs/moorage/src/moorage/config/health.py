@@ -1,0 +1,60 @@
+"""`health`: what the gateway checks before it serves. Intervals and timeouts are seconds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from moorage.config.section import Section
+from moorage.config.values import AbsoluteURL, Count, Flag, HostPort, Lines, Seconds, Text
+
+DEFAULT_INTERVAL = 10.0
+DEFAULT_TIMEOUT = 5.0
+
+Interval = Annotated[Seconds, AfterValidator(lambda value: value or DEFAULT_INTERVAL)]
+Timeout = Annotated[Seconds, AfterValidator(lambda value: value or DEFAULT_TIMEOUT)]
+
+
+class StorageDriverCheck(Section):
+    """`health.storagedriver`: `threshold` failures in a row make it unhealthy; 0 means the first one does."""
+
+    enabled: Flag = False
+    interval: Interval = DEFAULT_INTERVAL
+    threshold: Count = 0
+
+
+class FileCheck(Section):
+    """One of `health.file`: unhealthy while the file exists."""
+
+    file: Text
+    interval: Interval = DEFAULT_INTERVAL
+
+
+class HTTPCheck(Section):
+    """One of `health.http`: healthy when a HEAD of `uri` answers `statuscode`."""
+
+    uri: AbsoluteURL
+    headers: dict[str, Lines] = Field(default_factory=dict)
+    statuscode: Annotated[Count, AfterValidator(lambda value: value or 200)] = 200
+    timeout: Timeout = DEFAULT_TIMEOUT
+    interval: Interval = DEFAULT_INTERVAL
+    threshold: Count = 0
+
+
+class TCPCheck(Section):
+    """One of `health.tcp`: healthy when `addr` takes a connection."""
+
+    addr: HostPort
+    timeout: Timeout = DEFAULT_TIMEOUT
+    interval: Interval = DEFAULT_INTERVAL
+    threshold: Count = 0
+
+
+class Health(Section):
+    """`health`."""
+
+    storagedriver: StorageDriverCheck = Field(default_factory=StorageDriverCheck)
+    file: tuple[FileCheck, ...] = ()
+    http: tuple[HTTPCheck, ...] = ()
+    tcp: tuple[TCPCheck, ...] = ()

@@ -1,0 +1,42 @@
+"""`notifications`: what an event holds and who is told. Timeouts are seconds."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from moorage.config.section import Section
+from moorage.config.values import AbsoluteURL, Count, Flag, Lines, Seconds, Text
+
+
+class Events(Section):
+    """`notifications.events`."""
+
+    includereferences: Flag = False
+
+
+class Ignore(Section):
+    """`ignore` of an endpoint: events of these media types or of these actions are not sent."""
+
+    mediatypes: Lines = ()
+    actions: Lines = ()
+
+
+class Endpoint(Section):
+    """One of `notifications.endpoints`. Only a disabled one gets past `refusals`."""
+
+    name: Text
+    url: AbsoluteURL
+    disabled: Flag = False
+    headers: dict[str, Lines] = Field(default_factory=dict, repr=False)
+    timeout: Seconds = 1.0
+    threshold: Count = 10
+    backoff: Seconds = 1.0
+    ignoredmediatypes: Lines = ()
+    ignore: Ignore = Field(default_factory=Ignore)
+
+
+class Notifications(Section):
+    """`notifications`."""
+
+    events: Events = Field(default_factory=Events)
+    endpoints: tuple[Endpoint, ...] = ()

@@ -1,0 +1,135 @@
+"""`storage`: the driver, and what is done around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+
+from moorage.config.section import Section
+from moorage.config.values import Count, Flag, Integer, Seconds, Text, warn
+
+# The keys of `storage` that are not a driver's name.
+NOT_DRIVERS = frozenset({"maintenance", "cache", "delete", "redirect", "tag"})
+
+MIN_THREADS = 25
+DAY = 24 * 60 * 60.0
+
+
+def _at_least_min_threads(value: int, info: ValidationInfo) -> int:
+    if value >= MIN_THREADS:
+        return value
+    warn(info, f"storage.filesystem.maxthreads: {value} is less than the least, {MIN_THREADS}, which is used")
+    return MIN_THREADS
+
+
+class Filesystem(Section):
+    """`storage.filesystem`."""
+
+    rootdirectory: Text = "/var/lib/registry"
+    maxthreads: Annotated[Count, AfterValidator(_at_least_min_threads)] = 100
+
+
+class InMemory(Section):
+    """`storage.inmemory`: for tests; it has no parameters."""
+
+
+class Delete(Section):
+    """`storage.delete`."""
+
+    enabled: Flag = False
+
+
+class UploadPurging(Section):
+    """`storage.maintenance.uploadpurging`: `age` and `interval` are seconds."""
+
+    enabled: Flag = True
+    age: Seconds = 7 * DAY
+    interval: Seconds = DAY
+    dryrun: Flag = False
+
+    @model_validator(mode="after")
+    def _all_or_disabled(self) -> UploadPurging:
+        # Read from a document, the section must be whole (distribution panics otherwise); `enabled: false` suffices.
+        given = self.model_fields_set
+        missing = [name for name in type(self).model_fields if name not in given]
+        if given and self.enabled and missing:
+            raise ValueError(f"all of its keys must be given, and these are missing: {', '.join(missing)}")
+        return self
+
+
+class ReadOnly(Section):
+    """`storage.maintenance.readonly`."""
+
+    enabled: Flag = False
+
+
+class Maintenance(Section):
+    """`storage.maintenance`."""
+
+    uploadpurging: UploadPurging = Field(default_factory=UploadPurging)
+    readonly: ReadOnly = Field(default_factory=ReadOnly)
+
+
+def _known_cache(value: Any, info: ValidationInfo) -> Any:
+    if value is None or value in {"inmemory", "redis"}:
+        return value
+    warn(info, f"storage.cache.blobdescriptor: unknown cache {value!r}: no descriptor cache is used")
+    return None
+
+
+class Cache(Section):
+    """`storage.cache`. `blobdescriptor` is None for no cache; `layerinfo` is its deprecated name."""
+
+    blobdescriptor: Annotated[Literal["inmemory", "redis"] | None, BeforeValidator(_known_cache)] = None
+    layerinfo: Text | None = None
+    blobdescriptorsize: Integer = 10000
+
+    @model_validator(mode="before")
+    @classmethod
+    def _deprecated_name(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("blobdescriptor") is None and "layerinfo" in given:
+            return {**given, "blobdescriptor": given["layerinfo"]}
+        return given
+
+
+class Redirect(Section):
+    """`storage.redirect`."""
+
+    disable: Flag = False
+
+
+class TagLookup(Section):
+    """`storage.tag`: `concurrencylimit` 0 stands for the number of processors."""
+
+    concurrencylimit: Count = 0
+
+
+class Storage(Section):
+    """`storage`: exactly one driver, and the sections that go with any driver."""
+
+    filesystem: Filesystem | None = None
+    inmemory: InMemory | None = None
+    delete: Delete = Field(default_factory=Delete)
+    maintenance: Maintenance = Field(default_factory=Maintenance)
+    cache: Cache = Field(default_factory=Cache)
+    redirect: Redirect = Field(default_factory=Redirect)
+    tag: TagLookup = Field(default_factory=TagLookup)
+
+    @property
+    def driver_name(self) -> str:
+        """The name of the one driver that is configured: `filesystem` or `inmemory`."""
+        return self._driver()[0]
+
+    @property
+    def driver_parameters(self) -> Mapping[str, Any]:
+        """The driver's parameters, defaults filled in, under the names that the YAML has."""
+        return self._driver()[1].model_dump()
+
+    def _driver(self) -> tuple[str, Section]:
+        for name in type(self).model_fields:
+            driver = getattr(self, name)
+            if name not in NOT_DRIVERS and driver is not None:
+                return name, driver
+        raise ValueError("no storage driver is configured")

@@ -1,0 +1,91 @@
+"""`validation`, `policy`, `catalog` and `tags`: what manifests may hold and how long a page may be."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from moorage.config.section import Section
+from moorage.config.values import Count, Flag, Integer, Lines, RegularExpression, Text, one_of
+
+PAGE = 1000
+
+
+class URLs(Section):
+    """`validation.manifests.urls`."""
+
+    allow: tuple[RegularExpression, ...] = ()
+    deny: tuple[RegularExpression, ...] = ()
+
+    def permits(self, url: str) -> bool:
+        """Whether a manifest may point at `url`.
+
+        It must match one of `allow` and none of `deny`, each searched for anywhere in it. With neither list no URL is
+        permitted; with `deny` alone every other URL is.
+        """
+        if not self.allow and not self.deny:
+            return False
+        if self.allow and not any(pattern.search(url) for pattern in self.allow):
+            return False
+        return not any(pattern.search(url) for pattern in self.deny)
+
+
+class Platform(Section):
+    """One of `validation.manifests.indexes.platformlist`."""
+
+    architecture: Text
+    os: Text
+
+
+class Indexes(Section):
+    """`validation.manifests.indexes`: whose children must exist when an index is pushed."""
+
+    platforms: Annotated[
+        Literal["all", "none", "list"], BeforeValidator(one_of("all", "none", "list"))
+    ] = "all"
+    platformlist: tuple[Platform, ...] = ()
+
+
+class Manifests(Section):
+    """`validation.manifests`."""
+
+    urls: URLs = Field(default_factory=URLs)
+    indexes: Indexes = Field(default_factory=Indexes)
+
+
+class Validation(Section):
+    """`validation`. Ask `active`, which knows how the two switches go together."""
+
+    enabled: Flag = False
+    disabled: Flag = False
+    manifests: Manifests = Field(default_factory=Manifests)
+
+    @property
+    def active(self) -> bool:
+        """Whether manifests are validated: unless `disabled`, which the deprecated `enabled: true` outdoes."""
+        return self.enabled or not self.disabled
+
+
+class RepositoryPolicy(Section):
+    """`policy.repository`: an empty `classes` allows every class."""
+
+    classes: Lines = ()
+
+
+class Policy(Section):
+    """`policy`."""
+
+    repository: RepositoryPolicy = Field(default_factory=RepositoryPolicy)
+
+
+class Catalog(Section):
+    """`catalog`."""
+
+    maxentries: Annotated[Integer, AfterValidator(lambda value: value if value > 0 else PAGE)] = PAGE
+
+
+class Tags(Section):
+    """`tags`."""
+
+    maxtags: Annotated[Count, AfterValidator(lambda value: value or PAGE)] = PAGE
