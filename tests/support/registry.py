@@ -1,0 +1,200 @@
+"""A registry under test: Moorage by `moorage up` or service by service, and Debian's docker-registry."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
+from pathlib import Path
+
+import httpx
+import psutil
+
+from support.processes import Process, accepts_connections, free_port, required, wait_until
+
+SERVICES = ("blob", "metadata", "notifier", "gateway")
+_MOORAGE = Path(sys.executable).with_name("moorage")
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what the caller's shell says to a registry."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("REGISTRY_", "MOORAGE_"))}
+
+
+class Up:
+    """`moorage up` on free ports with its data under `folder`."""
+
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.root = folder / "registry"
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.url = f"http://{self.address}"
+        self.env = {
+            **clean_environment(),
+            "MOORAGE_DATA_DIR": str(folder / "data"),
+            "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(self.root),
+            "REGISTRY_HTTP_ADDR": self.address,
+            **(env or {}),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        self.process = self._start()
+
+    def _start(self) -> Process:
+        process = Process([_MOORAGE, "up"], log=self.folder / "moorage.log", env=self.env)
+        wait_until(
+            lambda: not process.running() or "is ready" in process.log.read_text(errors="replace"),
+            timeout=60,
+            what="moorage up is ready",
+        )
+        assert process.running(), f"moorage up ended:\n{process.tail()}"
+        return process
+
+    def service(self, name: str) -> psutil.Process:
+        """The process of one service."""
+        for process in self.process.tree():
+            command = process.cmdline()
+            if "serve" in command and name in command:
+                return process
+        raise AssertionError(f"no process serves {name}:\n{self.process.tail()}")
+
+    def stop(self) -> None:
+        assert self.process.stop() == 0, self.process.tail()
+
+
+class Stack:
+    """The four services, each started, killed and restarted alone; one storage tree; no supervisor."""
+
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.root = folder / "registry"
+        self.secret = secrets.token_hex(16)
+        self.nats_port = free_port()
+        self.nats_url = f"nats://127.0.0.1:{self.nats_port}"
+        self.env = {**clean_environment(), **(env or {})}
+        self.processes: dict[str, Process] = {}
+        self._configure()
+        self.start("nats")
+        for name in SERVICES:
+            self.start(name)
+        self.wait_ready()
+
+    def _configure(self) -> None:
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.url = f"http://{self.address}"
+        # A unix socket's path is short; a test's folder need not be.
+        self._sockets = tempfile.TemporaryDirectory(prefix="moorage-test-")
+        sockets = self._sockets.name
+        self.config = self.folder / "config.yml"
+        self.config.write_text(
+            "version: 0.1\n"
+            f"storage:\n  filesystem: {{rootdirectory: {self.root}}}\n  delete: {{enabled: true}}\n"
+            "  cache: {blobdescriptor: inmemory}\n"
+            f"http: {{addr: '{self.address}', secret: {self.secret}}}\n"
+            "services:\n"
+            f"  blob: {{addr: 'unix://{sockets}/blob.sock'}}\n"
+            f"  metadata: {{addr: 'unix://{sockets}/metadata.sock'}}\n"
+            f"  notifier: {{addr: 'unix://{sockets}/notifier.sock'}}\n"
+            f"  nats: {{url: '{self.nats_url}'}}\n"
+        )
+
+    def start(self, name: str) -> None:
+        """Start one service, or start it again."""
+        command: list[str | Path] = [_MOORAGE, "serve", name, "-c", self.config]
+        if name == "nats":
+            program = Path(sys.executable).with_name("nats-server")
+            command = [program, "-js", "-sd", self.folder / "nats", "-a", "127.0.0.1"]
+            command += ["-p", str(self.nats_port)]
+        self.processes[name] = Process(command, log=self.folder / f"{name}.log", env=self.env)
+
+    def wait_ready(self, timeout: float = 60) -> None:
+        """Wait until a request that needs blob and metadata service is answered."""
+
+        def ready() -> bool:
+            for name, process in self.processes.items():
+                assert process.running(), f"{name} ended:\n{process.tail()}"
+            try:
+                answer = httpx.get(f"{self.url}/v2/no-such/repository/manifests/latest", timeout=5)
+            except httpx.HTTPError:
+                return False
+            return answer.status_code == 404
+
+        wait_until(ready, timeout=timeout, what="the services answer")
+
+    def kill(self, name: str) -> None:
+        """kill -9 one service."""
+        self.processes[name].kill()
+
+    @contextmanager
+    def another(self) -> Iterator[Stack]:
+        """A second gateway, metadata and blob service on the same storage, with the same secret."""
+        other = copy(self)
+        other.folder = self.folder / "another"
+        other.folder.mkdir()
+        other.processes = {}
+        other._configure()
+        try:
+            for name in ("blob", "metadata", "gateway"):
+                other.start(name)
+            other.wait_ready()
+            yield other
+        finally:
+            other.stop()
+
+    def stop(self) -> None:
+        for name in reversed(list(self.processes)):
+            process = self.processes[name]
+            if process.running():
+                process.stop()
+        self._sockets.cleanup()
+
+
+class DockerRegistry:
+    """Debian's docker-registry 2.8.2 over a storage tree."""
+
+    def __init__(self, root: Path, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.url = f"http://{self.address}"
+        config = folder / "docker-registry.yml"
+        config.write_text(
+            "version: 0.1\nlog: {level: error}\n"
+            f"storage:\n  filesystem: {{rootdirectory: {root}}}\n  delete: {{enabled: true}}\n"
+            f"http: {{addr: '{self.address}'}}\n"
+        )
+        self.process = Process(
+            [required("docker-registry"), "serve", config],
+            log=folder / "docker-registry.log",
+            env={**clean_environment(), **(env or {})},
+        )
+        wait_until(lambda: accepts_connections(self.port), timeout=30, what="docker-registry listens")
+
+    def stop(self) -> None:
+        self.process.kill()
+
+
+@contextmanager
+def running_docker_registry(
+    root: Path, folder: Path, env: Mapping[str, str] | None = None
+) -> Iterator[DockerRegistry]:
+    registry = DockerRegistry(root, folder, env)
+    try:
+        yield registry
+    finally:
+        registry.stop()
+
+
+@contextmanager
+def running_stack(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    stack = Stack(folder, env)
+    try:
+        yield stack
+    finally:
+        stack.stop()
