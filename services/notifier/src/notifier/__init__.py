@@ -1,0 +1,1 @@
+"""The notifier: registry events on their way from JetStream to webhooks."""

@@ -1,0 +1,98 @@
+"""The JetStream stream that registry events live in until each webhook has them.
+
+An operator may have made the stream beforehand with limits, replicas and placement of their own. What is
+there is checked and never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
+from nats.js.errors import BadRequestError, NotFoundError
+
+STREAM = "REGISTRY_EVENTS"
+SUBJECTS = "registry.events.>"
+
+DAY = 24 * 60 * 60.0
+
+# JetStream's error code for a stream that another client made a moment ago, with other settings.
+_NAME_IN_USE = 10058
+
+
+class UnusableStreamError(Exception):
+    """The stream is there, and events would be lost in it. `str()` says why."""
+
+
+def default_configuration() -> StreamConfig:
+    """The stream as it is made when there is none.
+
+    An event stays for seven days, and at most 1 GiB of them: a webhook that is away for longer misses the
+    oldest. The duplicate window lets a publisher repeat itself after an outage of ten minutes.
+    """
+    return StreamConfig(
+        name=STREAM,
+        description="Registry events on their way to webhooks",
+        subjects=[SUBJECTS],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.OLD,
+        max_age=7 * DAY,
+        max_bytes=2**30,
+        duplicate_window=600.0,
+        num_replicas=1,
+    )
+
+
+async def ensure_stream(jetstream: JetStreamContext) -> StreamInfo:
+    """The stream, made if it was not there.
+
+    Raises UnusableStreamError when what is there would lose events, and TimeoutError or nats.errors.Error
+    when the broker does not answer or does not allow it.
+    """
+    try:
+        info = await jetstream.stream_info(STREAM)
+    except NotFoundError:
+        info = await _create(jetstream)
+    check(info.config)
+    return info
+
+
+async def _create(jetstream: JetStreamContext) -> StreamInfo:
+    try:
+        return await jetstream.add_stream(default_configuration())
+    except BadRequestError as error:
+        if error.err_code != _NAME_IN_USE:
+            raise
+        return await jetstream.stream_info(STREAM)
+
+
+def check(configuration: StreamConfig) -> None:
+    """Refuse a stream that events would get lost in; raises UnusableStreamError."""
+    if not covers(configuration.subjects or (), SUBJECTS):
+        raise UnusableStreamError(f"stream {STREAM} does not take the subjects {SUBJECTS}")
+    if StorageType(configuration.storage) is not StorageType.FILE:
+        raise UnusableStreamError(
+            f"stream {STREAM} is kept in memory: a restart of the broker would empty it"
+        )
+    if configuration.no_ack:
+        raise UnusableStreamError(
+            f"stream {STREAM} acknowledges nothing (no_ack): a publisher cannot be sure"
+        )
+    if configuration.sealed:
+        raise UnusableStreamError(f"stream {STREAM} is sealed: it takes no event")
+
+
+def covers(subjects: Sequence[str], wanted: str) -> bool:
+    """Whether one of the stream's subjects takes all that `wanted`, which ends with `>`, stands for."""
+    return any(_covers(subject.split("."), wanted.split(".")) for subject in subjects)
+
+
+def _covers(pattern: Sequence[str], wanted: Sequence[str]) -> bool:
+    for part, wish in zip(pattern, wanted, strict=False):
+        if part == ">":
+            return True
+        if wish == ">" or part not in {"*", wish}:
+            return False
+    return False

@@ -1,0 +1,138 @@
+"""A real nats-server that a test can kill and start again, and a notifier that runs against it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import nats
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from moorage.config import Configuration
+from moorage.rpc import Address, open_channel
+from moorage.v1 import event_pb2_grpc
+from notifier.main import SERVICE
+
+NATS_SERVER = Path(sys.executable).parent / "nats-server"
+
+
+class NatsServer:
+    """One nats-server with JetStream. It keeps its port and its data when it is started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = -1
+        self.password = ""
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        credentials = f"moorage:{self.password}@" if self.password else ""
+        return f"nats://{credentials}127.0.0.1:{self.port}"
+
+    async def start(self, *, jetstream: bool = True) -> None:
+        arguments = ["-a", "127.0.0.1", "-p", str(self.port), "--ports_file_dir", str(self.folder)]
+        arguments += ["-js", "-sd", str(self.folder / "data")] if jetstream else []
+        arguments += ["--user", "moorage", "--pass", self.password] if self.password else []
+        for old in self.folder.glob("*.ports"):
+            old.unlink()
+        self._process = await asyncio.create_subprocess_exec(
+            NATS_SERVER, *arguments, stderr=asyncio.subprocess.DEVNULL
+        )
+        ports = self.folder / f"nats-server_{self._process.pid}.ports"
+        async with asyncio.timeout(20):
+            while not (ports.exists() and ports.read_text()):
+                assert self._process.returncode is None, "nats-server ended at once"
+                await asyncio.sleep(0.02)
+        self.port = int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
+
+    async def kill(self) -> None:
+        """As a crash would."""
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGKILL)
+        await self._process.wait()
+
+
+@pytest.fixture
+async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    """A running nats-server."""
+    folder = tmp_path / "nats"
+    folder.mkdir()
+    server = NatsServer(folder)
+    await server.start()
+    yield server
+    await server.kill()
+
+
+@pytest.fixture
+def jetstream() -> Callable[[NatsServer], contextlib.AbstractAsyncContextManager[nats.js.JetStreamContext]]:
+    """A JetStream client of the test's own."""
+
+    @asynccontextmanager
+    async def connect(server: NatsServer) -> AsyncIterator[nats.js.JetStreamContext]:
+        client = await nats.connect(server.url)
+        try:
+            yield client.jetstream()
+        finally:
+            await client.close()
+
+    return connect
+
+
+class RunningNotifier:
+    """The notifier, running in this process, and its two gRPC services."""
+
+    def __init__(self, channel, stop: asyncio.Event, task: asyncio.Task[None]) -> None:
+        self.status = event_pb2_grpc.NotifierStub(channel).StreamStatus
+        self._health = health_pb2_grpc.HealthStub(channel)
+        self._stop = stop
+        self._task = task
+
+    async def healthy(self) -> bool:
+        response = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=5, wait_for_ready=True)
+        return response.status == health_pb2.HealthCheckResponse.SERVING
+
+    async def becomes(self, healthy: bool) -> None:
+        async with asyncio.timeout(20):
+            while await self.healthy() is not healthy:
+                await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        self._stop.set()
+        await asyncio.wait_for(self._task, timeout=10)
+
+
+@pytest.fixture
+def notifier(
+    tmp_path: Path,
+) -> Callable[[str], contextlib.AbstractAsyncContextManager[RunningNotifier]]:
+    """Runs a notifier against the broker of that URL."""
+
+    @asynccontextmanager
+    async def run(url: str) -> AsyncIterator[RunningNotifier]:
+        address = f"unix://{tmp_path}/run/notifier.sock"
+        config = Configuration.model_validate(
+            {
+                "version": "0.1",
+                "storage": {"inmemory": {}},
+                "services": {"notifier": {"addr": address}, "nats": {"url": url}},
+            }
+        )
+        stop = asyncio.Event()
+        task = asyncio.create_task(SERVICE.run(config, stop))
+        channel = open_channel(Address.parse(address))
+        running = RunningNotifier(channel, stop, task)
+        try:
+            yield running
+        finally:
+            await channel.close()
+            await running.stop()
+
+    return run
