@@ -29,6 +29,13 @@ class FailingStore(blob_pb2_grpc.BlobStoreServicer):
                         ErrorEntry(ErrorCode.MANIFEST_BLOB_UNKNOWN, {"digest": "b"}),
                     ]
                 )
+            case "hundreds":
+                raise RegistryError.of(
+                    [
+                        ErrorEntry(ErrorCode.MANIFEST_BLOB_UNKNOWN, {"digest": f"sha512:{n:0128x}"})
+                        for n in range(300)
+                    ]
+                )
             case "status":
                 raise RegistryError(ErrorCode.MANIFEST_INVALID, "too large", http_status=413)
             case "crash":
@@ -65,6 +72,12 @@ async def test_an_error_keeps_its_code_and_detail_for_each_entry(store) -> None:
         await stat(store[1], "several")
     assert [entry.detail for entry in caught.value.entries] == [{"digest": "a"}, {"digest": "b"}]
     assert caught.value.code is ErrorCode.MANIFEST_BLOB_UNKNOWN
+
+
+async def test_an_error_of_hundreds_of_entries_arrives_whole(store) -> None:
+    with pytest.raises(RegistryError) as caught:
+        await stat(store[1], "hundreds")
+    assert len(caught.value.entries) == 300
 
 
 async def test_an_error_keeps_a_status_of_its_own(store) -> None:

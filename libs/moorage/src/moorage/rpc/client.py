@@ -17,9 +17,14 @@ REQUEST_ID_KEY = "x-request-id"
 # A manifest of 4 MiB and its envelope fit; bulk bytes travel in messages of at most 1 MiB.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
+# An error's entries come back in the trailing metadata; gRPC's own limit (8 KiB) holds a few dozen of them.
+MAX_METADATA_BYTES = 256 * 1024
+
 CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
