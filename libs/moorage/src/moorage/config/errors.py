@@ -20,8 +20,8 @@ class Problem:
 class ConfigurationError(Exception):
     """The configuration cannot be used.
 
-    `str()` is one line, `<key>: <message>`, about the first problem in the document's order. `problems` holds all of
-    them in that order. Messages never hold a secret's value.
+    `str()` is one line, `<key>: <message>`, about the first problem in the document's order. `problems`
+    holds all of them in that order. Messages never hold a secret's value.
     """
 
     def __init__(self, key: str, message: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
 from moorage.config.section import Section
-from moorage.config.values import AbsoluteURL, Count, Flag, HostPort, Lines, Seconds, Text
+from moorage.config.values import AbsoluteURL, Count, Flag, Headers, HostPort, Seconds, Text
 
 DEFAULT_INTERVAL = 10.0
 DEFAULT_TIMEOUT = 5.0
@@ -29,13 +30,14 @@ class FileCheck(Section):
 
     file: Text
     interval: Interval = DEFAULT_INTERVAL
+    threshold: Count = 0
 
 
 class HTTPCheck(Section):
     """One of `health.http`: healthy when a HEAD of `uri` answers `statuscode`."""
 
     uri: AbsoluteURL
-    headers: dict[str, Lines] = Field(default_factory=dict)
+    headers: Headers = Field(default_factory=dict, repr=False)
     statuscode: Annotated[Count, AfterValidator(lambda value: value or 200)] = 200
     timeout: Timeout = DEFAULT_TIMEOUT
     interval: Interval = DEFAULT_INTERVAL
@@ -53,6 +55,12 @@ class TCPCheck(Section):
 
 class Health(Section):
     """`health`."""
+
+    environment_names: ClassVar[Mapping[str, str]] = {
+        "filecheckers": "file",
+        "httpcheckers": "http",
+        "tcpcheckers": "tcp",
+    }
 
     storagedriver: StorageDriverCheck = Field(default_factory=StorageDriverCheck)
     file: tuple[FileCheck, ...] = ()

@@ -3,39 +3,85 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from moorage.config.section import Section
 from moorage.config.values import (
     AbsoluteURL,
     ByteSize,
     Flag,
-    FreeForm,
+    Headers,
     HostPort,
     Lines,
     Network,
     Seconds,
     Secret,
     Text,
+    as_list,
     one_of,
     split_host_port,
+    unix_socket_path,
 )
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
+_PREFIX = re.compile(r"/(?:[A-Za-z0-9._~-]+/)*", re.ASCII)
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+", re.ASCII)
+
 
 def _prefix(value: str) -> str:
-    if value and not (value.startswith("/") and value.endswith("/")):
+    if not value:
+        return "/"
+    if not (value.startswith("/") and value.endswith("/")):
         raise ValueError(f"must begin and end with '/': {value!r}")
+    if _PREFIX.fullmatch(value) is None:
+        raise ValueError(f"must be path segments of letters, digits and '._~-' between slashes: {value!r}")
     return value
 
 
 def _path(value: str) -> str:
-    if not value.startswith("/"):
-        raise ValueError(f"must begin with '/': {value!r}")
+    if _PATH.fullmatch(value) is None:
+        raise ValueError(f"must be '/' and path segments of letters, digits and '._~-': {value!r}")
     return value
+
+
+def _listen_address(value: str, info: ValidationInfo) -> str:
+    # `net` stands before `addr` in the model; it is missing here when it was wrong itself.
+    if info.data.get("net") == "unix":
+        return unix_socket_path(value)
+    if info.data.get("net") == "tcp":
+        split_host_port(value)
+    return value
+
+
+def _at_least_one_byte(value: int) -> int:
+    if value == 0:
+        raise ValueError("must be more than zero")
+    return value
+
+
+class LetsEncrypt(Section):
+    """`http.tls.letsencrypt`."""
+
+    cachefile: Text | None = None
+    email: Text | None = None
+    hosts: Lines = ()
+    directoryurl: Text | None = None
+
+
+class TLS(Section):
+    """`http.tls`."""
+
+    certificate: Text | None = None
+    key: Text | None = None
+    clientcas: Lines = ()
+    clientauth: Text | None = None
+    minimumtls: Text | None = None
+    ciphersuites: Lines = ()
+    letsencrypt: LetsEncrypt = Field(default_factory=LetsEncrypt)
 
 
 class Prometheus(Section):
@@ -67,42 +113,43 @@ class H2C(Section):
 class Limits(Section):
     """`http.limits` (Moorage's own), in bytes; an `uploadsize` of 0 is no limit."""
 
-    manifestsize: ByteSize = 4 * 2**20
+    manifestsize: Annotated[ByteSize, AfterValidator(_at_least_one_byte)] = 4 * 2**20
     uploadsize: ByteSize = 0
 
 
 class HTTP(Section):
-    """`http`. `draintimeout` is seconds; 0 does not wait. `secret` is None when the gateway must make one up."""
+    """`http`. `draintimeout` is seconds, and 0 does not wait.
 
-    addr: Text = "127.0.0.1:5000"
+    `secret` is None when the operator gave none: the gateway then makes one up, which no other gateway
+    shares.
+    """
+
     net: Annotated[Literal["tcp", "unix"], BeforeValidator(one_of("tcp", "unix"))] = "tcp"
+    addr: Annotated[Text, AfterValidator(_listen_address)] = "127.0.0.1:5000"
     host: AbsoluteURL | None = None
     prefix: Annotated[Text, AfterValidator(_prefix)] = "/"
-    secret: Secret | None = None
+    secret: Secret = None
     relativeurls: Flag = False
     draintimeout: Seconds = 30.0
-    headers: dict[str, Lines] = Field(default_factory=dict)
-    tls: dict[str, FreeForm] = Field(default_factory=dict)
+    headers: Headers = Field(default_factory=dict)
+    tls: TLS = Field(default_factory=TLS)
     debug: Debug = Field(default_factory=Debug)
     http2: HTTP2 = Field(default_factory=HTTP2)
     h2c: H2C = Field(default_factory=H2C)
-    trustedproxies: tuple[Network, ...] = LOOPBACK
+    trustedproxies: Annotated[tuple[Network, ...], BeforeValidator(as_list)] = LOOPBACK
     limits: Limits = Field(default_factory=Limits)
 
-    @model_validator(mode="after")
-    def _address_of_its_kind(self) -> HTTP:
-        return self
-
     def trusts(self, peer: str | None) -> bool:
-        """Whether `X-Forwarded-*` and `Forwarded` of this peer count.
+        """Whether the `Forwarded` and `X-Forwarded-*` headers of this peer count.
 
-        `peer` is an IP address as text; None is a peer on a unix socket, which file permissions let in.
+        `peer` is an IP address as text; None is a peer on a unix socket, whom file permissions let in. A peer
+        whose address cannot be read is not trusted.
         """
         if peer is None:
             return True
         try:
-            address = ipaddress.ip_address(peer.partition("%")[0])
+            address: Any = ipaddress.ip_address(peer.partition("%")[0])
         except ValueError:
             return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        return any((mapped or address) in network for network in self.trustedproxies)
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self.trustedproxies)

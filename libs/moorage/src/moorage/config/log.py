@@ -10,7 +10,8 @@ from moorage.config.section import Section
 from moorage.config.values import Flag, FreeForm, Lines, Text, one_of
 
 LogLevel = Annotated[
-    Literal["error", "warn", "info", "debug"], BeforeValidator(one_of("error", "warn", "info", "debug"))
+    Literal["error", "warn", "info", "debug"],
+    BeforeValidator(one_of("error", "warn", "info", "debug", any_case=True)),
 ]
 LogFormatter = Annotated[
     Literal["text", "json", "logstash"], BeforeValidator(one_of("text", "json", "logstash"))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import Field
 
 from moorage.config.section import Section
-from moorage.config.values import AbsoluteURL, Count, Flag, Lines, Seconds, Text
+from moorage.config.values import AbsoluteURL, Count, Flag, Headers, Lines, Seconds, Text
 
 
 class Events(Section):
@@ -27,7 +30,7 @@ class Endpoint(Section):
     name: Text
     url: AbsoluteURL
     disabled: Flag = False
-    headers: dict[str, Lines] = Field(default_factory=dict, repr=False)
+    headers: Headers = Field(default_factory=dict, repr=False)
     timeout: Seconds = 1.0
     threshold: Count = 10
     backoff: Seconds = 1.0
@@ -37,6 +40,8 @@ class Endpoint(Section):
 
 class Notifications(Section):
     """`notifications`."""
+
+    environment_names: ClassVar[Mapping[str, str]] = {"eventconfig": "events"}
 
     events: Events = Field(default_factory=Events)
     endpoints: tuple[Endpoint, ...] = ()

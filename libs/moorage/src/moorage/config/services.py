@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from moorage.config.section import Section
-from moorage.config.values import Flag, FreeForm, Seconds, Text, split_host_port
-
-# struct sockaddr_un holds 108 bytes, the last of them a NUL.
-UNIX_PATH_MAX = 107
+from moorage.config.values import Flag, FreeForm, Seconds, Text, as_list, split_host_port, unix_socket_path
 
 
 def is_unix(address: str) -> bool:
@@ -29,13 +24,11 @@ def unix_path(address: str) -> str:
 
 
 def _address(value: str) -> str:
-    """Normalize to `unix:///path` or `host:port`; gRPC takes both as a target."""
+    """Normalize to `unix:///path` or `host:port`: gRPC takes both as a target."""
     if is_unix(value):
-        path = unix_path(value)
-        if not path.startswith("/"):
+        if not unix_path(value).startswith("/"):
             raise ValueError(f"must be unix:// and an absolute path: {value!r}")
-        if len(path.encode()) > UNIX_PATH_MAX:
-            raise ValueError(f"longer than a unix socket's path can be ({UNIX_PATH_MAX} bytes): {value!r}")
+        unix_socket_path(unix_path(value))
         return value
     try:
         host, port = split_host_port(value.removeprefix("tcp://"))
@@ -47,19 +40,22 @@ def _address(value: str) -> str:
 
 
 def _nats_url(value: str) -> str:
-    parts = urlsplit(value)
+    # The value may hold a password: the sentence does not repeat it.
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("not a URL") from None
     if parts.scheme not in {"nats", "tls"} or not parts.hostname:
-        raise ValueError("not a nats:// or tls:// URL")
+        raise ValueError("must be a nats:// or tls:// URL with a host")
     return value
-
-
-def _several(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
 
 
 def _at_least_one(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
         raise ValueError("must hold at least one address")
+    if len(set(value)) != len(value):
+        raise ValueError("holds an address twice")
     return value
 
 
@@ -70,19 +66,18 @@ def _more_than_zero(value: float) -> float:
 
 
 Address = Annotated[Text, AfterValidator(_address)]
+Addresses = Annotated[tuple[Address, ...], BeforeValidator(as_list), AfterValidator(_at_least_one)]
 Deadline = Annotated[Seconds, AfterValidator(_more_than_zero)]
 
 
 class GatewayService(Section):
-    """`services.gateway`: it listens where `http` says."""
+    """`services.gateway`: it listens where `http` says, and has no keys here."""
 
 
 class BlobService(Section):
     """`services.blob`: one address, or one for each instance."""
 
-    addr: Annotated[tuple[Address, ...], BeforeValidator(_several), AfterValidator(_at_least_one)] = (
-        "unix:///run/moorage/blob.sock",
-    )
+    addr: Addresses = ("unix:///run/moorage/blob.sock",)
 
 
 class MetadataService(Section):
@@ -100,11 +95,14 @@ class NotifierService(Section):
 class NATS(Section):
     """`services.nats`."""
 
-    url: Annotated[Text, AfterValidator(_nats_url)] = "nats://127.0.0.1:4222"
+    url: Annotated[Text, AfterValidator(_nats_url)] = Field(default="nats://127.0.0.1:4222", repr=False)
 
 
 class Services(Section):
-    """`services`. `timeout` is a unary call's deadline, `blobtimeout` how long a stream may stall; both seconds."""
+    """`services`. Both times are seconds.
+
+    `timeout` is the deadline of a unary call, and `blobtimeout` how long a stream of bytes may stall.
+    """
 
     gateway: GatewayService = Field(default_factory=GatewayService)
     blob: BlobService = Field(default_factory=BlobService)

@@ -24,24 +24,30 @@ def _at_least_min_threads(value: int, info: ValidationInfo) -> int:
     return MIN_THREADS
 
 
-class Filesystem(Section):
+class _Parameters(Section):
+    """A part of `storage`, which is a map of maps to distribution."""
+
+    open_to_environment = True
+
+
+class Filesystem(_Parameters):
     """`storage.filesystem`."""
 
     rootdirectory: Text = "/var/lib/registry"
     maxthreads: Annotated[Count, AfterValidator(_at_least_min_threads)] = 100
 
 
-class InMemory(Section):
+class InMemory(_Parameters):
     """`storage.inmemory`: for tests; it has no parameters."""
 
 
-class Delete(Section):
+class Delete(_Parameters):
     """`storage.delete`."""
 
     enabled: Flag = False
 
 
-class UploadPurging(Section):
+class UploadPurging(_Parameters):
     """`storage.maintenance.uploadpurging`: `age` and `interval` are seconds."""
 
     enabled: Flag = True
@@ -51,7 +57,7 @@ class UploadPurging(Section):
 
     @model_validator(mode="after")
     def _all_or_disabled(self) -> UploadPurging:
-        # Read from a document, the section must be whole (distribution panics otherwise); `enabled: false` suffices.
+        # In a document the section must be whole, or distribution panics; `enabled: false` alone suffices.
         given = self.model_fields_set
         missing = [name for name in type(self).model_fields if name not in given]
         if given and self.enabled and missing:
@@ -59,13 +65,13 @@ class UploadPurging(Section):
         return self
 
 
-class ReadOnly(Section):
+class ReadOnly(_Parameters):
     """`storage.maintenance.readonly`."""
 
     enabled: Flag = False
 
 
-class Maintenance(Section):
+class Maintenance(_Parameters):
     """`storage.maintenance`."""
 
     uploadpurging: UploadPurging = Field(default_factory=UploadPurging)
@@ -79,7 +85,7 @@ def _known_cache(value: Any, info: ValidationInfo) -> Any:
     return None
 
 
-class Cache(Section):
+class Cache(_Parameters):
     """`storage.cache`. `blobdescriptor` is None for no cache; `layerinfo` is its deprecated name."""
 
     blobdescriptor: Annotated[Literal["inmemory", "redis"] | None, BeforeValidator(_known_cache)] = None
@@ -94,19 +100,19 @@ class Cache(Section):
         return given
 
 
-class Redirect(Section):
+class Redirect(_Parameters):
     """`storage.redirect`."""
 
     disable: Flag = False
 
 
-class TagLookup(Section):
+class TagLookup(_Parameters):
     """`storage.tag`: `concurrencylimit` 0 stands for the number of processors."""
 
     concurrencylimit: Count = 0
 
 
-class Storage(Section):
+class Storage(_Parameters):
     """`storage`: exactly one driver, and the sections that go with any driver."""
 
     filesystem: Filesystem | None = None

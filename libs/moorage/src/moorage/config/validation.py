@@ -1,15 +1,13 @@
-"""`validation`, `policy`, `catalog` and `tags`: what manifests may hold and how long a page may be."""
+"""`validation` and `policy`: what a pushed manifest may hold."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from moorage.config.section import Section
-from moorage.config.values import Count, Flag, Integer, Lines, RegularExpression, Text, one_of
-
-PAGE = 1000
+from moorage.config.values import Flag, Lines, RegularExpression, Text, one_of
 
 
 class URLs(Section):
@@ -21,8 +19,8 @@ class URLs(Section):
     def permits(self, url: str) -> bool:
         """Whether a manifest may point at `url`.
 
-        It must match one of `allow` and none of `deny`, each searched for anywhere in it. With neither list no URL is
-        permitted; with `deny` alone every other URL is.
+        It must match one of `allow` and none of `deny`, each searched for anywhere in it. With neither list
+        no URL is permitted; with `deny` alone every other URL is.
         """
         if not self.allow and not self.deny:
             return False
@@ -42,7 +40,7 @@ class Indexes(Section):
     """`validation.manifests.indexes`: whose children must exist when an index is pushed."""
 
     platforms: Annotated[
-        Literal["all", "none", "list"], BeforeValidator(one_of("all", "none", "list"))
+        Literal["all", "none", "list"], BeforeValidator(one_of("all", "none", "list", any_case=True))
     ] = "all"
     platformlist: tuple[Platform, ...] = ()
 
@@ -63,7 +61,7 @@ class Validation(Section):
 
     @property
     def active(self) -> bool:
-        """Whether manifests are validated: unless `disabled`, which the deprecated `enabled: true` outdoes."""
+        """Whether manifests are validated: unless `disabled`, which the old `enabled: true` outdoes."""
         return self.enabled or not self.disabled
 
 
@@ -77,15 +75,3 @@ class Policy(Section):
     """`policy`."""
 
     repository: RepositoryPolicy = Field(default_factory=RepositoryPolicy)
-
-
-class Catalog(Section):
-    """`catalog`."""
-
-    maxentries: Annotated[Integer, AfterValidator(lambda value: value if value > 0 else PAGE)] = PAGE
-
-
-class Tags(Section):
-    """`tags`."""
-
-    maxtags: Annotated[Count, AfterValidator(lambda value: value or PAGE)] = PAGE

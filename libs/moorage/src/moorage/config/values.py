@@ -1,10 +1,14 @@
-"""The kinds of value that a key can have, each with the sentence that refuses another kind."""
+"""The kinds of value that a key can have, each with the sentence that refuses another kind.
+
+The sentences are what an operator reads after the key, so they quote the value, but never a secret's.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 import warnings
+from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -16,6 +20,19 @@ from moorage.config.size import parse_size
 
 WARNINGS = "warnings"
 
+# Marks the fields that hold a duration.
+DURATION = "duration"
+
+# struct sockaddr_un holds 108 bytes, the last of them a NUL.
+UNIX_PATH_MAX = 107
+
+_WHOLE_NUMBER = re.compile(r"[-+]?\d{1,18}", re.ASCII)
+_PORT = re.compile(r"\d{1,5}", re.ASCII)
+_NOT_IN_HOST = re.compile(r"[\s/\[\]@\x00-\x1f\x7f]")
+# RFC 9110: a field's name is a token; its value holds no control characters but tabs.
+_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_NOT_IN_FIELD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
 
 def warn(info: ValidationInfo, sentence: str) -> None:
     """Add a warning to the configuration that is being read, when somebody collects them."""
@@ -24,7 +41,7 @@ def warn(info: ValidationInfo, sentence: str) -> None:
 
 
 def kind(value: Any) -> str:
-    """What a value is, in a word that a sentence about it can use."""
+    """What a value is, in a few words for a sentence about it."""
     if isinstance(value, dict):
         return "a map"
     if isinstance(value, list | tuple):
@@ -32,62 +49,22 @@ def kind(value: Any) -> str:
     return repr(value)
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return str(value)
-    raise ValueError(f"must be text, not {kind(value)}")
-
-
-def _secret(value: Any) -> SecretStr:
-    if isinstance(value, SecretStr):
-        return value
-    return SecretStr(_text(value))
-
-
-def _flag(value: Any) -> bool:
-    value = resolved(value)
-    if isinstance(value, bool):
-        return value
-    raise ValueError(f"must be true or false, not {kind(value)}")
-
-
-def _integer(value: Any) -> int:
-    value = resolved(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d{1,18}", value, re.ASCII):
-        return int(value)
-    raise ValueError(f"must be a whole number, not {kind(value)}")
-
-
-def _not_negative(value: int) -> int:
-    if value < 0:
-        raise ValueError(f"must not be negative: {value}")
-    return value
-
-
-def _seconds(value: Any, info: ValidationInfo) -> float:
-    value = resolved(value)
-    if isinstance(value, float):
-        raise ValueError(f"not a duration: {value!r}")  # noqa: TRY004  pydantic collects ValueError
-    seconds = parse_duration(value)
-    if seconds < 0:
-        raise ValueError(f"must not be negative: {value!r}")
-    if isinstance(value, int) and 0 < value < 10**6:
-        warn(info, f"{info.field_name}: a bare number is nanoseconds: write '{value}s' for seconds")
-    return seconds
-
-
-def _bytes(value: Any) -> int:
-    return _not_negative(parse_size(resolved(value)))
-
-
-def _lines(value: Any) -> Any:
+def as_list(value: Any) -> Any:
+    """A validator that takes one scalar for a list of it."""
     return [value] if isinstance(value, str | bool | int | float) else value
+
+
+def one_of(*choices: str, any_case: bool = False) -> Callable[[Any], str]:
+    """A validator that takes one of these words, which are lower case."""
+
+    def choose(value: Any) -> str:
+        if isinstance(value, str):
+            word = value.lower() if any_case else str(value)
+            if word in choices:
+                return word
+        raise ValueError(f"must be one of {', '.join(choices)}, not {kind(value)}")
+
+    return choose
 
 
 def split_host_port(text: str) -> tuple[str, int]:
@@ -101,13 +78,80 @@ def split_host_port(text: str) -> tuple[str, int]:
         host = host[1:-1]
     if (
         not colon
-        or not re.fullmatch(r"\d{1,5}", port, re.ASCII)
+        or _PORT.fullmatch(port) is None
         or int(port) > 65535
         or (":" in host) != bracketed
-        or re.search(r"[\s/\[\]@]", host)
+        or _NOT_IN_HOST.search(host)
     ):
         raise ValueError(f"not host:port: {text!r}")
     return host, int(port)
+
+
+def unix_socket_path(path: str) -> str:
+    """The path, when a socket can be bound to it; raises ValueError."""
+    if not path or "\0" in path:
+        raise ValueError("must be the path of a unix socket")
+    if len(path.encode()) > UNIX_PATH_MAX:
+        raise ValueError(f"longer than a unix socket's path can be ({UNIX_PATH_MAX} bytes): {path!r}")
+    return path
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    raise ValueError(f"must be text, not {kind(value)}")
+
+
+def _secret(value: Any) -> SecretStr | None:
+    if isinstance(value, SecretStr):
+        return value
+    # An empty secret is none: distribution makes one up then, too.
+    return SecretStr(_text(value)) if _text(value) else None
+
+
+def _flag(value: Any) -> bool:
+    value = resolved(value)
+    if isinstance(value, bool):
+        return value
+    raise ValueError(f"must be true or false, not {kind(value)}")
+
+
+def _integer(value: Any) -> int:
+    value = resolved(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
+        return int(value)
+    raise ValueError(f"must be a whole number, not {kind(value)}")
+
+
+def _not_negative(value: int) -> int:
+    if value < 0:
+        raise ValueError(f"must not be negative: {value}")
+    return value
+
+
+def _word_or_number(value: Any, what: str) -> str | int:
+    value = resolved(value)
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"not {what}: {kind(value)}")
+
+
+def _seconds(value: Any) -> float:
+    value = _word_or_number(value, "a duration")
+    seconds = parse_duration(value)
+    if seconds < 0:
+        raise ValueError(f"must not be negative: {value!r}")
+    return seconds
+
+
+def _bytes(value: Any) -> int:
+    return parse_size(_word_or_number(value, "a size"))
 
 
 def _host_port(value: str) -> str:
@@ -116,9 +160,15 @@ def _host_port(value: str) -> str:
 
 
 def _absolute_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"not an absolute http or https URL: {value!r}")
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in {"http", "https"}:
+        shown = "" if "@" in value else f": {value!r}"  # what stands before an @ may be a password
+        raise ValueError(f"not an absolute http or https URL{shown}")
     return value
 
 
@@ -128,10 +178,10 @@ def _pattern(value: Any) -> re.Pattern[str]:
     text = _text(value)
     try:
         with warnings.catch_warnings():
-            # Python warns where a construct (`[[:alpha:]]`) means something else to it than to Go.
+            # Python warns of a construct (`[[:alpha:]]`) that means something else to it than to Go.
             warnings.simplefilter("error")
             return re.compile(text)
-    except (re.error, Warning) as error:
+    except (re.error, Warning, RecursionError, OverflowError) as error:
         raise ValueError(f"not a regular expression: {text!r}: {error}") from error
 
 
@@ -139,36 +189,35 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _network(value: Any) -> IPNetwork:
-    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+    if isinstance(value, IPNetwork):
         return value
     text = _text(value)
     try:
         return ipaddress.ip_network(text)
     except ValueError as error:
-        raise ValueError(f"not a network in CIDR notation: {text!r}: {error}") from error
+        raise ValueError(f"not a network in CIDR notation: {error}") from error
+
+
+def _headers(value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    for name, lines in value.items():
+        if _FIELD_NAME.fullmatch(name) is None:
+            raise ValueError(f"not the name of a header: {name!r}")
+        if any(_NOT_IN_FIELD_VALUE.search(line) for line in lines):
+            raise ValueError(f"the value of {name} holds characters that a header cannot have")
+    return value
 
 
 Text = Annotated[str, BeforeValidator(_text)]
-Secret = Annotated[SecretStr, BeforeValidator(_secret)]
+Secret = Annotated[SecretStr | None, BeforeValidator(_secret)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Integer = Annotated[int, BeforeValidator(_integer)]
 Count = Annotated[int, BeforeValidator(_integer), AfterValidator(_not_negative)]
-Seconds = Annotated[float, BeforeValidator(_seconds)]
+Seconds = Annotated[float, BeforeValidator(_seconds), DURATION]
 ByteSize = Annotated[int, BeforeValidator(_bytes)]
 HostPort = Annotated[str, BeforeValidator(_text), AfterValidator(_host_port)]
 AbsoluteURL = Annotated[str, BeforeValidator(_text), AfterValidator(_absolute_url)]
 RegularExpression = Annotated[re.Pattern[str], BeforeValidator(_pattern)]
 Network = Annotated[IPNetwork, BeforeValidator(_network)]
-Lines = Annotated[tuple[Text, ...], BeforeValidator(_lines)]
+Lines = Annotated[tuple[Text, ...], BeforeValidator(as_list)]
+Headers = Annotated[dict[str, Lines], AfterValidator(_headers)]
 FreeForm = Annotated[Any, BeforeValidator(resolved_deep)]
-
-
-def one_of(*choices: str) -> Any:
-    """A validator that takes one of these words."""
-
-    def choose(value: Any) -> str:
-        if isinstance(value, str) and value in choices:
-            return str(value)
-        raise ValueError(f"must be one of {', '.join(choices)}, not {kind(value)}")
-
-    return choose

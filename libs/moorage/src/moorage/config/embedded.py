@@ -1,0 +1,56 @@
+"""The configuration that a registry has when nobody gave it one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from moorage.config.errors import ConfigurationError
+
+_DEFAULT = """\
+version: 0.1
+log:
+  level: info
+storage:
+  filesystem:
+    rootdirectory: {rootdirectory}
+  delete:
+    enabled: true
+  cache:
+    blobdescriptor: inmemory
+http:
+  addr: 127.0.0.1:5000
+validation:
+  manifests:
+    urls:
+      allow: ['^https://']
+health:
+  storagedriver:
+    enabled: true
+"""
+
+
+def embedded_default(data_dir: Path) -> str:
+    """The YAML text of the default: a registry on this host alone, with its data in `data_dir`/registry."""
+    # A JSON string is a YAML scalar, whatever characters the path has.
+    return _DEFAULT.format(rootdirectory=json.dumps(str(data_dir / "registry"), ensure_ascii=False))
+
+
+def data_dir(environ: Mapping[str, str]) -> Path:
+    """The user's data folder for Moorage: `$XDG_DATA_HOME/moorage`, or `~/.local/share/moorage`.
+
+    Raises ConfigurationError when there is no home folder. Source: XDG Base Directory Specification.
+    """
+    configured = environ.get("XDG_DATA_HOME", "")
+    if configured.startswith("/"):  # the specification wants a relative one ignored
+        return Path(configured) / "moorage"
+    home = environ.get("HOME", "")
+    if home.startswith("/"):
+        return Path(home) / ".local/share/moorage"
+    try:
+        return Path.home() / ".local/share/moorage"
+    except RuntimeError as error:
+        raise ConfigurationError(
+            "storage.filesystem.rootdirectory", "no home folder to keep data in: set HOME or XDG_DATA_HOME"
+        ) from error

@@ -1,0 +1,169 @@
+"""From text and environment to a `Configuration`, or to one error that holds everything that is wrong."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from moorage.config.configuration import Configuration
+from moorage.config.document import DocumentError, Node, Tree, read_tree, resolved
+from moorage.config.embedded import data_dir, embedded_default
+from moorage.config.environment import CONFIGURATION_PATH, override
+from moorage.config.errors import ConfigurationError, Problem
+from moorage.config.refusals import Finding, refused
+from moorage.config.schema import Location, dotted, field_at, fields_of, nearest, section_at
+from moorage.config.services import is_unix
+from moorage.config.values import DURATION, WARNINGS, kind, split_host_port
+
+# What an error's key is when the document as a whole is wrong.
+DOCUMENT = "configuration"
+
+_MILLISECOND = 10**6  # in nanoseconds: a bare number below it was probably meant as seconds
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Configuration:
+    """The configuration in the file at `path`, with the overrides in `environ`.
+
+    Without a path, the file that REGISTRY_CONFIGURATION_PATH names is read; without that, the embedded
+    default, whose data stand under the user's data folder. Raises ConfigurationError.
+    """
+    named = path or (Path(environ[CONFIGURATION_PATH]) if environ.get(CONFIGURATION_PATH) else None)
+    if named is None:
+        return parse(embedded_default(data_dir(environ)), environ)
+    try:
+        text = named.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(str(named), f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(str(named), "cannot be read: not UTF-8") from error
+    return parse(text, environ)
+
+
+def parse(text: str, environ: Mapping[str, str]) -> Configuration:
+    """The configuration in a YAML text, with the overrides in `environ`. Raises ConfigurationError."""
+    try:
+        tree = read_tree(text)
+    except DocumentError as error:
+        raise ConfigurationError(DOCUMENT, str(error)) from error
+    tree, warnings = override(tree, environ)
+    supported, findings = refused(tree)
+    collected = list(warnings)
+    configuration: Configuration | None = None
+    try:
+        configuration = Configuration.model_validate(supported, context={WARNINGS: collected})
+    except ValidationError as error:
+        findings.extend(_finding(details) for details in error.errors(include_url=False))
+    if configuration is not None:
+        findings.extend(_exposed_services(configuration))
+    if findings or configuration is None:
+        raise ConfigurationError.of(_in_document_order(findings, tree))
+    return _completed(configuration, supported, collected)
+
+
+def _finding(details: ErrorDetails) -> Finding:
+    location: Location = tuple(details["loc"])
+    match details["type"]:
+        case "value_error":
+            message = str(details["ctx"]["error"])
+        case "missing":
+            message = "is required"
+        case "extra_forbidden":
+            message = _unknown_key(location)
+        case "model_type" | "dict_type":
+            message = f"must be a map, not {kind(details['input'])}"
+        case "tuple_type":
+            message = f"must be a list, not {kind(details['input'])}"
+        case _:
+            message = details["msg"]
+    return Finding(location, message)
+
+
+def _unknown_key(location: Location) -> str:
+    section = section_at(Configuration, location[:-1])
+    near = nearest(str(location[-1]), fields_of(section)) if section is not None else None
+    return "unknown key" + (f", did you mean '{near}'?" if near else "")
+
+
+def _in_document_order(findings: Iterable[Finding], tree: Tree) -> list[Problem]:
+    """The findings as problems, sorted by where they stand; a missing key sorts with what should hold it."""
+    order = {location: index for index, (location, _) in enumerate(_nodes(tree, ()))}
+
+    def place(finding: Finding) -> int:
+        location = finding.location
+        while location and location not in order:
+            location = location[:-1]
+        return order.get(location, -1)
+
+    return [Problem(dotted(finding.location), finding.message) for finding in sorted(findings, key=place)]
+
+
+def _nodes(node: Node, at: Location) -> Iterator[tuple[Location, Node]]:
+    if at:
+        yield at, node
+    children: Iterable[tuple[Any, Node]] = ()
+    if isinstance(node, dict):
+        children = node.items()
+    elif isinstance(node, list):
+        children = enumerate(node)
+    for step, child in children:
+        yield from _nodes(child, (*at, step))
+
+
+def _exposed_services(configuration: Configuration) -> Iterator[Finding]:
+    """A service answers whoever reaches it: without `services.insecure` it may only listen on this host."""
+    services = configuration.services
+    if services.insecure:
+        return
+    blob: list[tuple[Location, str]] = [
+        (("services", "blob", "addr", index), address) for index, address in enumerate(services.blob.addr)
+    ]
+    single: list[tuple[Location, str]] = [
+        (("services", "metadata", "addr"), services.metadata.addr),
+        (("services", "notifier", "addr"), services.notifier.addr),
+    ]
+    for location, address in [*blob, *single]:
+        if not is_unix(address) and not _is_loopback(split_host_port(address)[0]):
+            yield Finding(
+                location,
+                f"{address} is not on this host, and this version neither encrypts nor authenticates calls "
+                "between services; use unix sockets, or set 'services.insecure: true' on a private network",
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _completed(configuration: Configuration, tree: Tree, warnings: list[str]) -> Configuration:
+    """The configuration with `loglevel` moved to where it belongs, and with its warnings."""
+    for location, node in _nodes(tree, ()):
+        number = resolved(node)
+        if isinstance(number, int) and 0 < number < _MILLISECOND and _is_duration(location):
+            warnings.append(f"{dotted(location)}: {number} is nanoseconds; write '{number}s' for seconds")
+    if configuration.loglevel is not None:
+        warnings.append("loglevel: deprecated; write log.level")
+        if "level" not in configuration.log.model_fields_set:
+            log = configuration.log.model_copy(update={"level": configuration.loglevel})
+            configuration = configuration.model_copy(update={"log": log})
+    if configuration.storage.cache.layerinfo is not None:
+        warnings.append("storage.cache.layerinfo: deprecated; write storage.cache.blobdescriptor")
+    if configuration.validation.enabled:
+        warnings.append("validation.enabled: deprecated; validation is on unless validation.disabled is true")
+    if configuration.redis:
+        warnings.append("redis: not used by this version")
+    return configuration.with_warnings(tuple(warnings))
+
+
+def _is_duration(location: Location) -> bool:
+    field = field_at(Configuration, location)
+    return field is not None and DURATION in field.metadata
