@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+
 from support.client import V2Client
 from support.engine import DockerEngine, Podman
 from support.registry import Stack, Up, running_stack

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from support.client import V2Client, expect
 from support.engine import DockerEngine, Podman, skopeo, skopeo_copy
 from support.images import (

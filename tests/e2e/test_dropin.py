@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from support.client import V2Client, expect
 from support.engine import skopeo_copy
 from support.images import Index, digest_of, make_image, make_index, write_oci_layout

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from support.client import V2Client
 from support.images import Image, digest_of, make_image
 from support.registry import Stack

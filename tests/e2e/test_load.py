@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from support.client import V2Client, expect
 from support.images import make_image
 from support.processes import peak_memory, reset_peak_memory

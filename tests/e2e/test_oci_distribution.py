@@ -1,4 +1,4 @@
-"""The OCI distribution specification, 1.1 and what main adds: each way in, each kind of content, each way out."""
+"""The OCI distribution specification, 1.1 and what main adds: every way in, every kind of content."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from support.client import V2Client, error_codes, expect
 from support.images import (
     OCI_CONFIG,
@@ -29,7 +30,7 @@ def body(size: int = 512, seed: int = 70) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-# ---- blobs: every way in ------------------------------------------------------------------------------------
+# ---- blobs: every way in ----
 
 
 def post_only(client: V2Client, repository: str, content: bytes, digest: str) -> httpx.Response:
@@ -148,7 +149,7 @@ def test_a_cancelled_upload_is_gone(client: V2Client, repository: str) -> None:
     expect(client.http.get(client.location(answer)), 404)
 
 
-# ---- manifests: every kind of content -----------------------------------------------------------------------
+# ---- manifests: every kind of content ----
 
 
 def manifest(media_type: str, **fields: Any) -> Content:
@@ -307,7 +308,7 @@ def test_the_fallback_tag_of_an_older_registry_is_folded_into_the_referrers(
     assert [entry["digest"] for entry in answer.json()["manifests"]] == [referrer.digest]
 
 
-# ---- errors -------------------------------------------------------------------------------------------------
+# ---- errors ----
 
 
 @pytest.mark.parametrize("reference", ["missing-tag", digest_of(b"missing"), digest_of(b"missing", "sha512")])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+
 from support.client import V2Client, expect
 from support.images import digest_of
 from support.processes import wait_until

@@ -7,6 +7,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+
 from support.client import V2Client, error_codes, expect
 from support.images import digest_of
 from support.processes import wait_until
