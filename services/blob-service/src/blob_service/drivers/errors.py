@@ -55,7 +55,7 @@ class WriterBusyError(_PathError):
 
 
 class WriterClosedError(_PathError):
-    """The writer was closed, committed or cancelled before this call."""
+    """The writer was committed, cancelled or closed before this call."""
 
     _sentence = "the writer of {path} is closed"
 

@@ -16,7 +16,7 @@ call names. Source of the contract: distribution's `registry/storage/driver` pac
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -105,16 +105,18 @@ class FileReader(AsyncIterator[bytes]):
 
 
 class FileWriter(ABC):
-    """Writes one file from front to back; it ends with `commit`, `cancel` or `close`.
+    """Writes one file from front to back. `commit` or `cancel` ends the writing, `close` gives the file up.
 
-    After its end only `size` and `close` work.
+    It has the path to itself until it is closed, after a commit too: so the owner can move a committed file
+    to where it belongs before another process goes on with it. Every writer is closed in the end; as an
+    asynchronous context manager it closes itself.
 
     Calls on one writer run one after the other, in the order in which they were made. A call whose task is
-    cancelled has either happened in part or not at all: `size` tells, and the writer can go on or be
-    closed.
+    cancelled happened whole, in part or not at all: `size` tells, and the writer can go on or be closed.
 
-    As an asynchronous context manager it closes the writer, which keeps what was written but does not
-    publish it.
+    If the file is deleted, or replaced through `put_content` or `move`, while the writer has it, then
+    `flush`, `commit` and a `close` without a commit raise PathNotFoundError: they never acknowledge bytes
+    that are gone.
     """
 
     @property
@@ -139,22 +141,22 @@ class FileWriter(ABC):
 
     @abstractmethod
     async def commit(self) -> None:
-        """Make what was written durable, and visible under the path, and end the writer.
+        """Make what was written durable, and visible under the path. Only `size` and `close` work afterwards.
 
-        Raises NoSpaceError, WriterClosedError.
+        Raises NoSpaceError, WriterClosedError; then the writer can still be cancelled or closed.
         """
 
     @abstractmethod
     async def cancel(self) -> None:
-        """Remove the file and end the writer. Raises WriterClosedError."""
+        """Remove the file and close the writer. Raises WriterClosedError."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Make durable what was written, and end the writer without publishing.
+        """Give the file up. What was written but not committed is durable, and not published.
 
         A writer opened with `append` continues from here, in this process or another one. Until the commit
         it is the backend's affair whether `stat`, `list` and `reader` see the file. Does nothing if the
-        writer has ended. The backend's resources are released even when this raises (DriverError,
+        writer is closed. The backend's resources are released even when this raises (DriverError,
         NoSpaceError).
         """
 
@@ -254,7 +256,7 @@ class StorageDriver(ABC):
     @abstractmethod
     def walk(
         self, path: str, *, start_after: str = "", descend: Callable[[FileInfo], bool] | None = None
-    ) -> AsyncIterator[FileInfo]:
+    ) -> AsyncGenerator[FileInfo, None]:
         """Everything below a folder, each folder before its content, names in byte order.
 
         `descend` is asked about each folder that was handed out, once the next entry is asked for: False
@@ -262,7 +264,8 @@ class StorageDriver(ABC):
         before it in this order, and the path itself, but not what is below it; folders left out that way
         are entered without asking.
 
-        What is deleted or created meanwhile may be left out or handed out. The first step raises
+        What is deleted or created meanwhile may be left out or handed out. Between two steps nothing is held,
+        so a walk may be left at any time. The first step raises
         InvalidPathError, or PathNotFoundError if `path` is not a folder.
         """
 

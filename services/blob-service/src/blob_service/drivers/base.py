@@ -1,0 +1,232 @@
+"""What is the same for every backend: checked arguments, bounded concurrency, timing, logs, named errors."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from time import perf_counter
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+import structlog
+from prometheus_client import Histogram
+
+from blob_service.drivers.errors import InvalidOffsetError, StorageError, UnsupportedMethodError
+from blob_service.drivers.interface import FileInfo, FileReader, FileWriter, StorageDriver
+from blob_service.drivers.paths import check_folder, check_path, check_relative
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+# distribution's metric and its names for the actions, so that its dashboards go on working.
+STORAGE_ACTION_SECONDS = Histogram(
+    "registry_storage_action_seconds",
+    "How long calls of the storage driver took, waiting for their turn included",
+    ["driver", "action"],
+)
+
+_log = structlog.get_logger(__name__)
+
+
+class BoundedDriver(StorageDriver):
+    """A driver around a backend, which then sees only valid arguments and a bounded number of calls at once.
+
+    The bound is on calls of the driver itself: opening a reader or writer counts, and so does each step of
+    a walk. Reading a chunk or writing one does not, so a slow client takes nobody's turn.
+    """
+
+    def __init__(self, backend: StorageDriver, *, max_calls: int | None = None) -> None:
+        self._backend = backend
+        self._named_errors = _NamedErrors(backend.name)
+        self._turns: AbstractAsyncContextManager[Any] = (
+            nullcontext() if max_calls is None else asyncio.Semaphore(max_calls)
+        )
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+        return self._backend.name
+
+    async def get_content(self, path: str) -> bytes:
+        """See `StorageDriver.get_content`."""
+        with self._named_errors:
+            check_path(path)
+        return await self._call("GetContent", path, self._backend.get_content, path)
+
+    async def put_content(self, path: str, content: bytes) -> None:
+        """See `StorageDriver.put_content`."""
+        with self._named_errors:
+            check_path(path)
+        await self._call("PutContent", path, self._backend.put_content, path, content)
+
+    async def reader(self, path: str, offset: int = 0, *, length: int | None = None) -> FileReader:
+        """See `StorageDriver.reader`."""
+        with self._named_errors:
+            check_path(path)
+            if offset < 0:
+                raise InvalidOffsetError(path, offset)
+        if length is not None and length < 0:
+            raise ValueError(f"length must not be negative, got {length}")
+        reader = await self._call("Reader", path, self._backend.reader, path, offset, length=length)
+        return _NamedReader(reader, self._named_errors)
+
+    async def writer(self, path: str, *, append: bool = False) -> FileWriter:
+        """See `StorageDriver.writer`."""
+        with self._named_errors:
+            check_path(path)
+        writer = await self._call("Writer", path, self._backend.writer, path, append=append)
+        return _NamedWriter(writer, self._named_errors)
+
+    async def stat(self, path: str) -> FileInfo:
+        """See `StorageDriver.stat`."""
+        with self._named_errors:
+            check_folder(path)
+        return await self._call("Stat", path, self._backend.stat, path)
+
+    async def list(
+        self, path: str, *, after: str = "", limit: int | None = None, having: str = ""
+    ) -> builtins.list[str]:
+        """See `StorageDriver.list`."""
+        with self._named_errors:
+            check_folder(path)
+            if having:
+                check_relative(having)
+        if limit is not None and limit < 0:
+            raise ValueError(f"limit must not be negative, got {limit}")
+        return await self._call(
+            "List", path, self._backend.list, path, after=after, limit=limit, having=having
+        )
+
+    async def move(self, source: str, destination: str) -> None:
+        """See `StorageDriver.move`."""
+        with self._named_errors:
+            check_path(source)
+            check_path(destination)
+        await self._call("Move", f"{source}, {destination}", self._backend.move, source, destination)
+
+    async def delete(self, path: str) -> None:
+        """See `StorageDriver.delete`."""
+        with self._named_errors:
+            check_path(path)
+        await self._call("Delete", path, self._backend.delete, path)
+
+    async def redirect_url(self, method: str, path: str) -> str | None:
+        """See `StorageDriver.redirect_url`."""
+        with self._named_errors:
+            check_path(path)
+            if method not in ("GET", "HEAD"):
+                raise UnsupportedMethodError(f"redirect of {method}")
+        return await self._call("RedirectURL", path, self._backend.redirect_url, method, path)
+
+    async def walk(
+        self, path: str, *, start_after: str = "", descend: Callable[[FileInfo], bool] | None = None
+    ) -> AsyncGenerator[FileInfo, None]:
+        """See `StorageDriver.walk`. Timed as a whole, without what the caller does between the steps."""
+        with self._named_errors:
+            check_folder(path)
+            if start_after:
+                check_folder(start_after)
+        spent = 0.0
+        steps = self._backend.walk(path, start_after=start_after, descend=descend)
+        try:
+            while True:
+                started = perf_counter()
+                try:
+                    async with self._turns:
+                        with self._named_errors:
+                            info = await anext(steps, None)
+                finally:
+                    spent += perf_counter() - started
+                if info is None:
+                    return
+                yield info
+        finally:
+            await steps.aclose()
+            self._record("Walk", path, spent)
+
+    async def close(self) -> None:
+        """See `StorageDriver.close`."""
+        with self._named_errors:
+            await self._backend.close()
+
+    async def _call(
+        self,
+        action: str,
+        subject: str,
+        operation: Callable[_P, Awaitable[_T]],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        started = perf_counter()
+        try:
+            async with self._turns:
+                with self._named_errors:
+                    return await operation(*args, **kwargs)
+        finally:
+            self._record(action, subject, perf_counter() - started)
+
+    def _record(self, action: str, subject: str, seconds: float) -> None:
+        STORAGE_ACTION_SECONDS.labels(self.name, action).observe(seconds)
+        _log.debug(f"{self.name}.{action}({subject})", seconds=round(seconds, 6))
+
+
+class _NamedErrors:
+    """A block whose storage errors carry the driver's name. Holds no state, so blocks may overlap."""
+
+    def __init__(self, driver: str) -> None:
+        self._driver = driver
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, StorageError):
+            error.driver = error.driver or self._driver
+
+
+class _NamedReader(FileReader):
+    def __init__(self, reader: FileReader, named_errors: _NamedErrors) -> None:
+        self._reader = reader
+        self._named_errors = named_errors
+
+    async def __anext__(self) -> bytes:
+        with self._named_errors:
+            return await anext(self._reader)
+
+    async def aclose(self) -> None:
+        with self._named_errors:
+            await self._reader.aclose()
+
+
+class _NamedWriter(FileWriter):
+    def __init__(self, writer: FileWriter, named_errors: _NamedErrors) -> None:
+        self._writer = writer
+        self._named_errors = named_errors
+
+    @property
+    def size(self) -> int:
+        return self._writer.size
+
+    async def write(self, data: bytes | bytearray | memoryview) -> int:
+        with self._named_errors:
+            return await self._writer.write(data)
+
+    async def flush(self) -> None:
+        with self._named_errors:
+            await self._writer.flush()
+
+    async def commit(self) -> None:
+        with self._named_errors:
+            await self._writer.commit()
+
+    async def cancel(self) -> None:
+        with self._named_errors:
+            await self._writer.cancel()
+
+    async def close(self) -> None:
+        with self._named_errors:
+            await self._writer.close()

@@ -1,0 +1,147 @@
+"""The root folder, and the way from it to a folder below: durable when created, and never through a link.
+
+The calls here block.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from blob_service.drivers.filesystem.failures import FileInTheWayError, LinkRefusedError
+from blob_service.drivers.paths import ROOT, components
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY
+
+# The root holds all that the registry has: nobody else reads it. Below it the modes are distribution's.
+ROOT_MODE = 0o750
+FOLDER_MODE = 0o755
+
+
+class Root:
+    """The folder below which a driver keeps everything.
+
+    The root's own path may go through symbolic links: an operator may put it where there is space. Below it
+    each component is opened by itself, relative to the one before and without following links, so nothing
+    outside of the root can be reached, whoever puts links there and however fast.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = os.path.abspath(directory)
+        # Folders that a thread here has made, or is making, and that are not yet durable in their parent.
+        # Another thread that puts a file below one of them must not rely on it before it is.
+        self._making: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def folder(self, path: str, *, create: bool = False) -> Iterator[int]:
+        """A file descriptor of the folder at a driver path, open for the duration of the block.
+
+        With `create`, it and those above it are made if they are missing, and all of them are durable. The
+        root is made in any case when it is what is asked for. Raises FileNotFoundError (with `create`: when
+        somebody deletes the folder meanwhile), NotADirectoryError (with `create`: FileInTheWayError),
+        LinkRefusedError, OSError.
+        """
+        descriptor = self._open_root(create or path == ROOT)
+        try:
+            reached = ""
+            for name in components(path):
+                reached = f"{reached}/{name}"
+                child = self._open_child(descriptor, name, reached, create)
+                os.close(descriptor)
+                descriptor = child
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _open_root(self, create: bool) -> int:
+        try:
+            return os.open(self._directory, _FOLDER_FLAGS)
+        except FileNotFoundError:
+            if not create:
+                raise
+        _make_durable_folders(self._directory)
+        return os.open(self._directory, _FOLDER_FLAGS)
+
+    def _open_child(self, parent: int, name: str, path: str, create: bool) -> int:
+        try:
+            child = open_folder(parent, name, path)
+        except FileNotFoundError:
+            if not create:
+                raise
+            self._make(parent, name, path)
+            return open_folder(parent, name, path)
+        except NotADirectoryError as error:
+            if not create:
+                raise
+            raise FileInTheWayError(path) from error
+        if create and self._making[path]:
+            try:
+                sync_folder(parent)
+            except OSError:
+                os.close(child)
+                raise
+        return child
+
+    def _make(self, parent: int, name: str, path: str) -> None:
+        with self._lock:
+            self._making[path] += 1
+        try:
+            # If somebody else made it this moment, it is perhaps not yet durable: the sync covers both.
+            with suppress(FileExistsError):
+                os.mkdir(name, FOLDER_MODE, dir_fd=parent)
+            sync_folder(parent)
+        finally:
+            with self._lock:
+                self._making[path] -= 1
+                if not self._making[path]:
+                    del self._making[path]
+
+
+def sync_folder(descriptor: int) -> None:
+    """Make durable which names a folder has."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a folder and say so in this way; their servers do it unasked.
+        if error.errno != errno.EINVAL:
+            raise
+
+
+def open_folder(parent: int, name: str, path: str) -> int:
+    """A descriptor of folder `name` in another folder. `path` is for the error.
+
+    Raises FileNotFoundError, NotADirectoryError, LinkRefusedError.
+    """
+    try:
+        return os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=parent)
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP) and is_link(parent, name):
+            raise LinkRefusedError(path) from error
+        raise
+
+
+def is_link(folder: int, name: str) -> bool:
+    """Whether `name` in the folder is a symbolic link."""
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _make_durable_folders(directory: str) -> None:
+    parent = os.path.dirname(directory)
+    if not os.path.isdir(parent):
+        _make_durable_folders(parent)
+    with suppress(FileExistsError):
+        os.mkdir(directory, ROOT_MODE)
+    descriptor = os.open(parent, _FOLDER_FLAGS)
+    try:
+        sync_folder(descriptor)
+    finally:
+        os.close(descriptor)
