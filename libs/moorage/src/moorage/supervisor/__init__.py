@@ -1,0 +1,1 @@
+"""`moorage up`: the four services and their broker as child processes of one supervisor."""

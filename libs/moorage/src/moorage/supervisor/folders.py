@@ -1,0 +1,96 @@
+"""The folders of `moorage up`: the data that stay, and the sockets that go when it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from moorage.config import data_dir
+from moorage.supervisor.errors import DataFolderInUseError
+
+DATA_FOLDER = "MOORAGE_DATA_DIR"
+
+_LOCK = "lock"
+_SECRET = "http.secret"  # noqa: S105  a file's name
+_RUNTIME_PREFIX = "moorage-"
+
+# A unix socket's path has room for 107 bytes; this leaves 40 for a socket's own name.
+_RUNTIME_PATH_MAX = 67
+
+
+def data_folder(environ: Mapping[str, str]) -> Path:
+    """Where data stay: MOORAGE_DATA_DIR, else the user's data folder. Raises ConfigurationError."""
+    named = environ.get(DATA_FOLDER, "")
+    return Path(named).absolute() if named else data_dir(environ)
+
+
+@contextmanager
+def locked(data: Path) -> Iterator[Path]:
+    """Hold the data folder, which is made when it is not there, and a private runtime folder beside it.
+
+    Yields the runtime folder (mode 0700, a short path), which is removed at the end; one that a killed
+    supervisor left behind is removed now. Raises DataFolderInUseError, or OSError.
+    """
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(data / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "r+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataFolderInUseError(f"{data} is in use by another 'moorage up'") from error
+        _remove_left_over(Path(lock.read().strip()))
+        runtime = _make_runtime_folder(os.environ)
+        try:
+            lock.seek(0)
+            lock.truncate()
+            lock.write(str(runtime))
+            lock.flush()
+            yield runtime
+        finally:
+            shutil.rmtree(runtime)
+            lock.seek(0)
+            lock.truncate()
+
+
+def shared_secret(data: Path) -> str:
+    """The `http.secret` of this data folder, made on first use, so that uploads survive a restart."""
+    path = data / _SECRET
+    if path.exists():
+        return path.read_text(encoding="ascii").strip()
+    secret = secrets.token_hex(32)
+    # Whole or not at all: a crash leaves no empty secret behind.
+    descriptor, name = tempfile.mkstemp(dir=data, prefix=f".{_SECRET}.")  # mode 0600
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(f"{secret}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(name, path)
+    return secret
+
+
+def _make_runtime_folder(environ: Mapping[str, str]) -> Path:
+    for parent in (environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"):  # noqa: S108  mkdtemp
+        if not parent.startswith("/") or not os.access(parent, os.W_OK | os.X_OK):
+            continue
+        if len(os.fsencode(parent)) + len(f"/{_RUNTIME_PREFIX}12345678") <= _RUNTIME_PATH_MAX:
+            return Path(tempfile.mkdtemp(prefix=_RUNTIME_PREFIX, dir=parent))
+    raise OSError("no folder for sockets: neither XDG_RUNTIME_DIR nor TMPDIR nor /tmp can be used")
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Remove the runtime folder of a supervisor that was killed: only one of that name, and only our own."""
+    if not folder.name.startswith(_RUNTIME_PREFIX):
+        return
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+        shutil.rmtree(folder)

@@ -1,0 +1,101 @@
+"""Where the gateway will listen: to see that it is free, to probe it, to name it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from moorage.config import Configuration, split_host_port
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """The gateway's address: `path` for a unix socket, else `host` (empty for every interface) and `port`."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    prefix: str = "/"
+
+    @classmethod
+    def of(cls, config: Configuration) -> Listener:
+        """The listener that `http.net` and `http.addr` describe."""
+        http = config.http
+        if http.net == "unix":
+            return cls(path=http.addr, prefix=http.prefix)
+        host, port = split_host_port(http.addr)
+        return cls(host=host, port=port, prefix=http.prefix)
+
+    @property
+    def authority(self) -> str:
+        """Host and port for a Host header."""
+        if self.path:
+            return "localhost"
+        host = self._reachable_host
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    @property
+    def _address(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def _reachable_host(self) -> str:
+        return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix://{self.path}"
+        return f"http://{self.authority}{self.prefix.rstrip('/')}"
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to it; raises OSError."""
+        if self.path:
+            return await asyncio.open_unix_connection(self.path)
+        return await asyncio.open_connection(self._reachable_host, self.port)
+
+    def check_free(self) -> None:
+        """See that nothing else listens there, before anything is started; raises OSError that says why not.
+
+        Otherwise the answer of another process could pass for the gateway's.
+        """
+        if self.path:
+            self._check_free_path()
+            return
+        try:
+            found = socket.getaddrinfo(
+                self.host or None, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+        except OSError as error:
+            raise OSError(f"cannot listen on {self._address}: {error.strerror}") from error
+        refusals = [refusal for entry in found if (refusal := _refusal_to_bind(entry)) is not None]
+        # A host name may have an address that this machine lacks; one that is taken is a reason to stop.
+        decisive = [refusal for refusal in refusals if refusal.errno in {errno.EADDRINUSE, errno.EACCES}]
+        if decisive or len(refusals) == len(found):
+            reason = os.strerror((decisive or refusals)[0].errno or 0).lower()
+            raise OSError(f"cannot listen on {self._address}: {reason}")
+
+    def _check_free_path(self) -> None:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(self.path)
+            except OSError:
+                # Nothing answers: free, or a socket that a crash left behind, which the gateway replaces.
+                return
+        raise OSError(f"cannot listen on {self.path}: another process does")
+
+
+def _refusal_to_bind(entry: tuple[Any, ...]) -> OSError | None:
+    family, kind, protocol, _, address = entry
+    try:
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error
+    return None

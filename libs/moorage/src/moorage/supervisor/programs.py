@@ -1,0 +1,71 @@
+"""The four services as programs, made from one configuration."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from moorage.config import Configuration
+from moorage.rpc import Address
+from moorage.supervisor.child import Program
+from moorage.supervisor.listener import Listener
+from moorage.supervisor.parent_death import SUPERVISED
+from moorage.supervisor.readiness import gateway_is_ready, rpc_is_ready
+
+# Seconds that a service may take to finish what it does. The gateway has its own limit, `http.draintimeout`,
+# and this margin on top.
+DRAIN_LIMIT = 10.0
+GATEWAY_MARGIN = 5.0
+
+# Those that speak gRPC, in the order in which they stop.
+BACKENDS = ("metadata", "notifier", "blob")
+
+
+def service_environment(
+    environ: Mapping[str, str], runtime: Path, *, secret: str | None, broker_url: str | None
+) -> dict[str, str]:
+    """The environment of the services: the operator's, with each other's addresses in `runtime`.
+
+    `secret` and `broker_url` are None where the operator's own stand.
+    """
+    ours = {f"REGISTRY_SERVICES_{name.upper()}_ADDR": str(socket_of(name, runtime)) for name in BACKENDS}
+    if broker_url is not None:
+        ours["REGISTRY_SERVICES_NATS_URL"] = broker_url
+    if secret is not None:
+        ours["REGISTRY_HTTP_SECRET"] = secret
+    # Not REGISTRY_SERVICES_BLOB_ADDR_0 beside REGISTRY_SERVICES_BLOB_ADDR either.
+    theirs = {name: value for name, value in environ.items() if not name.startswith(tuple(ours))}
+    return {**theirs, **ours, SUPERVISED: str(os.getpid())}
+
+
+def socket_of(name: str, runtime: Path) -> Address:
+    """Where a service listens."""
+    return Address(path=runtime / f"{name}.sock")
+
+
+def service_programs(
+    config: Configuration, config_path: Path, runtime: Path, environment: Mapping[str, str]
+) -> list[Program]:
+    """The gateway and the services behind it, in the order in which they stop: a caller before its callee."""
+
+    def command(name: str) -> tuple[str, ...]:
+        return (sys.executable, "-m", "moorage", "serve", name, "-c", str(config_path))
+
+    listener = Listener.of(config)
+
+    async def gateway_answers(_pid: int) -> bool:
+        return await gateway_is_ready(listener)
+
+    def backend(name: str) -> Program:
+        address = socket_of(name, runtime)
+
+        async def is_healthy(_pid: int) -> bool:
+            return await rpc_is_ready(address)
+
+        return Program(name, command(name), environment, is_healthy, DRAIN_LIMIT)
+
+    limit = config.http.draintimeout + GATEWAY_MARGIN
+    gateway = Program("gateway", command("gateway"), environment, gateway_answers, limit)
+    return [gateway, *map(backend, BACKENDS)]

@@ -1,0 +1,47 @@
+"""How the supervisor sees that a child does its work."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+
+from moorage.rpc import Address, open_channel
+from moorage.rpc.health import is_serving
+from moorage.supervisor.listener import Listener
+
+# Seconds for one look; the next one follows soon.
+PROBE_TIMEOUT = 2.0
+
+
+async def rpc_is_ready(address: Address) -> bool:
+    """Whether the gRPC service at the address says that it is healthy."""
+    channel = open_channel(address)
+    try:
+        return await is_serving(channel, timeout=PROBE_TIMEOUT)
+    finally:
+        await channel.close(None)
+
+
+async def gateway_is_ready(listener: Listener) -> bool:
+    """Whether the registry answers the version check: 200, or 401 where it wants to know who asks."""
+    request = f"GET {listener.prefix}v2/ HTTP/1.1\r\nHost: {listener.authority}\r\nConnection: close\r\n\r\n"
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT):
+            reader, writer = await listener.connect()
+            with closing(writer):
+                writer.write(request.encode("ascii"))
+                status = await reader.readline()
+    except (OSError, TimeoutError):
+        return False
+    return status.startswith((b"HTTP/1.1 200", b"HTTP/1.1 401"))
+
+
+async def broker_is_ready(port: int) -> bool:
+    """Whether a NATS server greets on this port of the loopback interface."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            with closing(writer):
+                return (await reader.readline()).startswith(b"INFO ")
+    except (OSError, TimeoutError):
+        return False
