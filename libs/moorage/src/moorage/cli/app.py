@@ -1,0 +1,59 @@
+"""The command line: the verbs and what they have in common."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from moorage import __version__, logging
+from moorage.cli import config, serve, up
+from moorage.cli.failures import FAILURE, complain
+from moorage.supervisor.parent_death import ParentGoneError, end_with_supervisor
+
+app = typer.Typer(
+    name="moorage",
+    epilog="Exit status: 0 all went well, 1 something failed, 2 wrong command line or configuration.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(serve.serve)
+app.command()(up.up)
+app.add_typer(config.app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _registry(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """A container registry in four services."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"moorage {__version__}")
+
+
+def main() -> None:
+    """Run the command and exit."""
+    # Until the configuration says how.
+    logging.configure(level="info", formatter="text", fields={}, service="moorage")
+    try:
+        end_with_supervisor()
+    except ParentGoneError as error:
+        complain(str(error))
+        sys.exit(FAILURE)
+    app(prog_name="moorage")

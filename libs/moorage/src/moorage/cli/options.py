@@ -1,0 +1,38 @@
+"""What several verbs take, and what they do with it first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from moorage import logging
+from moorage.config import Configuration
+
+log = structlog.get_logger("moorage")
+
+ConfigPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        envvar="REGISTRY_CONFIGURATION_PATH",
+        help="config.yml of distribution's format. Without one: the embedded default.",
+    ),
+]
+
+
+def set_up_logging(config: Configuration, service: str) -> None:
+    """Log from now on as the configuration says."""
+    logging.configure(
+        level=config.log.level, formatter=config.log.formatter, fields=config.log.fields, service=service
+    )
+
+
+def log_warnings(config: Configuration) -> None:
+    """Log what the operator should know about the configuration."""
+    for warning in config.warnings:
+        log.warning("configuration", warning=warning)

@@ -1,0 +1,52 @@
+"""`moorage up`: everything on one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import structlog
+import typer
+
+from moorage.cli.failures import FAILURE, failures
+from moorage.cli.options import ConfigPath, log_warnings, set_up_logging
+from moorage.config import Configuration, embedded_default, load, parse
+from moorage.supervisor.folders import data_folder
+from moorage.supervisor.up import check
+from moorage.supervisor.up import up as run_everything
+
+log = structlog.get_logger("moorage")
+
+
+def up(config_path: ConfigPath = None) -> None:
+    """Run all four services and their broker on this machine, until Ctrl-C.
+
+    MOORAGE_DATA_DIR says where data are kept; by default ~/.local/share/moorage.
+
+    A second Ctrl-C ends everything at once.
+    """
+    with failures():
+        data = data_folder(os.environ)
+        config = _configuration(config_path, data)
+        check(config)
+        set_up_logging(config, "supervisor")
+        log_warnings(config)
+        path = config_path.absolute() if config_path is not None else None
+        clean = asyncio.run(run_everything(config, path, data, os.environ, _announce))
+    if not clean:
+        raise typer.Exit(FAILURE)
+
+
+def _configuration(path: Path | None, data: Path) -> Configuration:
+    if path is None:
+        return parse(embedded_default(data), os.environ)
+    return load(path, os.environ)
+
+
+def _announce(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except OSError:
+        # Nobody reads our output any more; that stops no registry.
+        log.info(line)
