@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from moorage.config.errors import ConfigurationError
-
 from blob_service.drivers import filesystem, inmemory
 from blob_service.drivers.interface import StorageDriver
+from moorage.config.errors import ConfigurationError
 
 # One entry for each driver: its name in the configuration, and what makes one from its parameters.
 FACTORIES: Mapping[str, Callable[[Mapping[str, Any]], StorageDriver]] = {

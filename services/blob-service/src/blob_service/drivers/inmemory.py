@@ -212,6 +212,7 @@ class _MemoryWriter(FileWriter):
         self._driver = driver
         self._path = path
         self._file = file
+        self._size = len(file.content)
         self._committed = False
         self._closed = False
         file.has_writer = True
@@ -219,13 +220,14 @@ class _MemoryWriter(FileWriter):
     @property
     def size(self) -> int:
         """Bytes in the file."""
-        return len(self._file.content)
+        return self._size
 
     async def write(self, data: bytes | bytearray | memoryview) -> int:
         """See `FileWriter.write`."""
         self._check_writable()
         view = memoryview(data).cast("B")
         self._file.append(view)
+        self._size += len(view)
         await asyncio.sleep(0)
         return len(view)
 

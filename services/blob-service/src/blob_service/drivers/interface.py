@@ -239,7 +239,7 @@ class StorageDriver(ABC):
 
     @abstractmethod
     async def delete(self, path: str) -> None:
-        """Remove a file, or a folder and all that is below it; durable.
+        """Remove a file, or a folder and all that is below it, what is not committed yet included; durable.
 
         A folder does not vanish at once: a crash may leave part of it. Files that are created below it
         meanwhile may go or stay. Raises InvalidPathError, PathNotFoundError.

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from moorage.config.errors import ConfigurationError
-
 from blob_service.drivers.base import BoundedDriver
 from blob_service.drivers.filesystem.driver import NAME, FilesystemDriver
 from blob_service.drivers.interface import StorageDriver
+from moorage.config.errors import ConfigurationError
 
 DEFAULT_ROOT = "/var/lib/registry"
 DEFAULT_THREADS = 100

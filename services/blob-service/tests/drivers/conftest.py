@@ -1,0 +1,156 @@
+"""The table of drivers that the suite runs against, and what its tests share.
+
+The suite, in the folder `suite`, is what `StorageDriver` promises: the cases of distribution's driver test
+suite, and those that our own interface adds. It runs unchanged against each driver of the table.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from blob_service.drivers import factory
+from blob_service.drivers.errors import PathNotFoundError
+from blob_service.drivers.interface import StorageDriver
+
+DEFAULT_STREAM_BYTES = 256 << 20
+ALLOWED_GROWTH = 48 << 20
+
+
+@dataclass(frozen=True)
+class Backend:
+    """How the suite gets a driver of one kind."""
+
+    # Makes a driver that keeps what it keeps on disk below the given folder, which is not there yet.
+    create: Callable[[Path], StorageDriver]
+    # Fails if the closed driver still holds something, or left something below the folder.
+    check_released: Callable[[Path], None]
+    # The content stays in this process, so its size cannot be told from the driver's own need of memory.
+    keeps_content_in_memory: bool = False
+
+
+def check_filesystem_released(folder: Path) -> None:
+    left = [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]
+    assert not left, f"files left on disk: {left}"
+    assert not open_below(folder), "file descriptors left open"
+    threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("filesystem")]
+    assert not threads, f"threads left: {threads}"
+
+
+def open_below(folder: Path) -> list[str]:
+    """What this process has open at a folder or below it."""
+    found = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{descriptor}")
+        except FileNotFoundError:
+            # The listing's own descriptor.
+            continue
+        if target == str(folder) or target.startswith(f"{folder}/"):
+            found.append(target)
+    return found
+
+
+def nothing_to_release(folder: Path) -> None:
+    assert not folder.exists(), "the driver wrote to disk"
+
+
+# A new driver is one more entry here.
+BACKENDS = {
+    "filesystem": Backend(
+        create=lambda folder: factory.create("filesystem", {"rootdirectory": str(folder), "maxthreads": 25}),
+        check_released=check_filesystem_released,
+    ),
+    "inmemory": Backend(
+        create=lambda folder: factory.create("inmemory", {}),
+        check_released=nothing_to_release,
+        keeps_content_in_memory=True,
+    ),
+}
+
+
+@pytest.fixture(params=sorted(BACKENDS))
+def backend(request: pytest.FixtureRequest) -> Backend:
+    return BACKENDS[request.param]
+
+
+@pytest.fixture
+async def driver(backend: Backend, tmp_path: Path) -> AsyncIterator[StorageDriver]:
+    """An empty driver. The test fails if it leaves a file behind, or the driver a resource."""
+    folder = tmp_path / "storage"
+    driver = backend.create(folder)
+    yield driver
+    left = await driver.list("/")
+    await driver.close()
+    assert left == []
+    backend.check_released(folder)
+
+
+@pytest.fixture
+async def place(driver: StorageDriver) -> AsyncIterator[str]:
+    """A path that is the test's own, and is deleted after it with all that is below."""
+    place = f"/{secrets.token_hex(8)}"
+    yield place
+    try:
+        await driver.delete(place)
+    except PathNotFoundError:
+        # The test put nothing there, or deleted it itself.
+        assert await driver.list("/") == []
+
+
+@pytest.fixture
+def read_all(driver: StorageDriver) -> Callable[..., Awaitable[bytes]]:
+    """Reads a stream to its end."""
+
+    async def read_all(path: str, offset: int = 0, length: int | None = None) -> bytes:
+        async with await driver.reader(path, offset, length=length) as reader:
+            return b"".join([chunk async for chunk in reader])
+
+    return read_all
+
+
+@pytest.fixture
+def check_missing(driver: StorageDriver) -> Callable[[str], Awaitable[None]]:
+    """Fails unless all that reads agrees that nothing is at a path, and says which path and which driver."""
+
+    async def check_missing(path: str) -> None:
+        for call in (driver.get_content, driver.reader, driver.stat, driver.list):
+            with pytest.raises(PathNotFoundError) as caught:
+                await call(path)
+            assert caught.value.path == path
+            assert driver.name in str(caught.value)
+
+    return check_missing
+
+
+@dataclass(frozen=True)
+class LargeStream:
+    """A stream's size, and by how many bytes this process may grow while it passes through."""
+
+    size: int
+    growth: int
+
+
+@pytest.fixture
+def large_stream(backend: Backend) -> LargeStream:
+    """256 MiB, or MOORAGE_LARGE_STREAM_BYTES.
+
+    The soak sets 5368709120 (5 GiB), beyond what fits a size of 32 bits.
+    """
+    size = int(os.environ.get("MOORAGE_LARGE_STREAM_BYTES", DEFAULT_STREAM_BYTES))
+    if backend.keeps_content_in_memory:
+        size = min(size, DEFAULT_STREAM_BYTES)
+        return LargeStream(size, ALLOWED_GROWTH + 3 * size)
+    return LargeStream(size, ALLOWED_GROWTH)
+
+
+@pytest.fixture
+def open_descriptors(tmp_path: Path) -> Callable[[], list[str]]:
+    """Says what this process has open below the test's folder."""
+    return lambda: open_below(tmp_path)
