@@ -2,29 +2,62 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+.PHONY: help setup run check proto spec lock test-unit test soak
 
-PYTHON ?= python3.11
+# PYTHON=/path/to/python3 chooses the Python that .venv is made from; 3.11 or later.
+export PYTHON
+# The packages come from PyPI, Python from the system.
+export UV_PYTHON_DOWNLOADS := never
+
 VENV := .venv
 BIN := $(VENV)/bin
-PROTOS := $(wildcard proto/moorage/v1/*.proto)
-GENERATED := libs/moorage/src
+SOURCES := libs/moorage/src $(wildcard services/*/src)
 
-help: ## Show the targets
+# More arguments for pytest, such as PYTEST_ARGS="-n 4 -k upload".
+PYTEST_ARGS ?=
+
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 $(BIN)/uv:
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet "uv>=0.8"
+	@scripts/make-venv.sh $(VENV)
 
 $(VENV)/.synced: uv.lock pyproject.toml $(wildcard libs/*/pyproject.toml services/*/pyproject.toml) | $(BIN)/uv
-	$(BIN)/uv sync --quiet --frozen --all-packages
+	@$(BIN)/uv sync --quiet --frozen --all-packages
 	@touch $@
 
 setup: $(VENV)/.synced ## Install everything into .venv
 
-run: $(VENV)/.synced ## Start Moorage on its embedded default
+run: $(VENV)/.synced ## Start Moorage on its embedded default; REGISTRY_* variables override it
 	@exec $(BIN)/moorage up
 
+check: $(VENV)/.synced ## Lint, types, layering, generated code, lock
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/mypy --strict $(SOURCES)
+	$(BIN)/lint-imports --no-logo
+	scripts/check-proto.sh
+	$(BIN)/python -m api_gateway.spec --check
+	$(BIN)/uv lock --check --quiet
+
 proto: $(VENV)/.synced ## Generate the protobuf code
-	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(GENERATED) --mypy_out=$(GENERATED) \
-	  --grpc_python_out=$(GENERATED) --mypy_grpc_out=$(GENERATED) $(PROTOS)
+	scripts/generate-proto.sh libs/moorage/src
+
+spec: $(VENV)/.synced ## Generate docs/spec/api.md from the route descriptors
+	$(BIN)/python -m api_gateway.spec
+
+lock: $(BIN)/uv ## Bring uv.lock up to date
+	$(BIN)/uv lock
+
+test-unit: $(VENV)/.synced ## Run the tests of the library and the services: no Debian package, no root
+	$(BIN)/pytest libs services $(PYTEST_ARGS)
+
+test: $(VENV)/.synced ## Install what the end-to-end tests need, and run every test
+	@scripts/test-setup.sh
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+# The campaigns at their whole length. MOORAGE_SEED repeats the random one.
+soak: export MOORAGE_KILLS ?= 200
+soak: $(VENV)/.synced ## Run the fault campaigns at their whole length
+	@scripts/test-setup.sh
+	$(BIN)/pytest tests/e2e/test_faults.py $(PYTEST_ARGS)
