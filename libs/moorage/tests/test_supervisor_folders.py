@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from moorage.config import data_dir
 from moorage.supervisor.errors import DataFolderInUseError
-from moorage.supervisor.folders import data_folder, locked, shared_secret
+from moorage.supervisor.folders import locked, shared_secret
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +22,10 @@ def runtime_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_data_stand_where_the_environment_says() -> None:
-    assert data_folder({"MOORAGE_DATA_DIR": "/srv/a", "XDG_DATA_HOME": "/b", "HOME": "/h"}) == Path("/srv/a")
-    assert data_folder({"MOORAGE_DATA_DIR": "a"}) == Path.cwd() / "a"
-    assert data_folder({"XDG_DATA_HOME": "/b", "HOME": "/h"}) == Path("/b/moorage")
-    assert data_folder({"HOME": "/h"}) == Path("/h/.local/share/moorage")
+    assert data_dir({"MOORAGE_DATA_DIR": "/srv/a", "XDG_DATA_HOME": "/b", "HOME": "/h"}) == Path("/srv/a")
+    assert data_dir({"MOORAGE_DATA_DIR": "a"}) == Path.cwd() / "a"
+    assert data_dir({"XDG_DATA_HOME": "/b", "HOME": "/h"}) == Path("/b/moorage")
+    assert data_dir({"XDG_DATA_HOME": "relative", "HOME": "/h"}) == Path("/h/.local/share/moorage")
 
 
 def test_the_runtime_folder_is_private_and_goes_at_the_end(tmp_path: Path, runtime_parent: Path) -> None:

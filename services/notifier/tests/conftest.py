@@ -14,6 +14,7 @@ from pathlib import Path
 import nats
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from moorage.config import Configuration
 from moorage.rpc import Address, open_channel
 from moorage.v1 import event_pb2_grpc

@@ -4,13 +4,14 @@ import asyncio
 import time
 
 import grpc
-import notifier.broker
 import pytest
 import structlog
+from nats.js.api import StreamConfig
+
+import notifier.broker
 from moorage.errors import ErrorCode, RegistryError
 from moorage.rpc import unary
 from moorage.v1 import event_pb2
-from nats.js.api import StreamConfig
 from notifier.stream import STREAM, SUBJECTS
 
 

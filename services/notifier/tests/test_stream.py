@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from nats.js.api import StorageType, StreamConfig
+
 from notifier.stream import STREAM, SUBJECTS, UnusableStreamError, check, covers, default_configuration
 
 

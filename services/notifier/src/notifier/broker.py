@@ -14,11 +14,11 @@ from contextlib import asynccontextmanager, suppress
 
 import nats.errors
 import structlog
-from moorage.errors import ErrorCode, RegistryError
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import StreamInfo
 
+from moorage.errors import ErrorCode, RegistryError
 from notifier.broker_url import BrokerURL
 from notifier.stream import STREAM, UnusableStreamError, ensure_stream
 

@@ -8,7 +8,6 @@ from moorage.config import Configuration
 from moorage.rpc import Address, RpcServer
 from moorage.service import Service
 from moorage.v1 import event_pb2_grpc
-
 from notifier.broker import Broker
 from notifier.broker_url import BrokerURL
 from notifier.servicer import NotifierServicer

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import grpc
-from moorage.v1 import event_pb2, event_pb2_grpc
 
+from moorage.v1 import event_pb2, event_pb2_grpc
 from notifier.broker import Broker
 from notifier.stream import STREAM
 

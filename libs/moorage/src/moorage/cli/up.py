@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 
 import structlog
 import typer
 
 from moorage.cli.failures import FAILURE, failures
 from moorage.cli.options import ConfigPath, log_warnings, set_up_logging
-from moorage.config import Configuration, embedded_default, load, parse
-from moorage.supervisor.folders import data_folder
+from moorage.config import data_dir, load
 from moorage.supervisor.up import check
 from moorage.supervisor.up import up as run_everything
 
@@ -27,21 +25,14 @@ def up(config_path: ConfigPath = None) -> None:
     A second Ctrl-C ends everything at once.
     """
     with failures():
-        data = data_folder(os.environ)
-        config = _configuration(config_path, data)
+        config = load(config_path, os.environ)
         check(config)
         set_up_logging(config, "supervisor")
         log_warnings(config)
         path = config_path.absolute() if config_path is not None else None
-        clean = asyncio.run(run_everything(config, path, data, os.environ, _announce))
+        clean = asyncio.run(run_everything(config, path, data_dir(os.environ), os.environ, _announce))
     if not clean:
         raise typer.Exit(FAILURE)
-
-
-def _configuration(path: Path | None, data: Path) -> Configuration:
-    if path is None:
-        return parse(embedded_default(data), os.environ)
-    return load(path, os.environ)
 
 
 def _announce(line: str) -> None:

@@ -38,10 +38,13 @@ def embedded_default(data_dir: Path) -> str:
 
 
 def data_dir(environ: Mapping[str, str]) -> Path:
-    """The user's data folder for Moorage: `$XDG_DATA_HOME/moorage`, or `~/.local/share/moorage`.
+    """Where Moorage keeps data: `$MOORAGE_DATA_DIR`, or `moorage` in `$XDG_DATA_HOME` or `~/.local/share`.
 
     Raises ConfigurationError when there is no home folder. Source: XDG Base Directory Specification.
     """
+    named = environ.get("MOORAGE_DATA_DIR", "")
+    if named:
+        return Path(named).absolute()
     configured = environ.get("XDG_DATA_HOME", "")
     if configured.startswith("/"):  # the specification wants a relative one ignored
         return Path(configured) / "moorage"
@@ -52,5 +55,5 @@ def data_dir(environ: Mapping[str, str]) -> Path:
         return Path.home() / ".local/share/moorage"
     except RuntimeError as error:
         raise ConfigurationError(
-            "storage.filesystem.rootdirectory", "no home folder to keep data in: set HOME or XDG_DATA_HOME"
+            "storage.filesystem.rootdirectory", "no home folder to keep data in: set MOORAGE_DATA_DIR"
         ) from error

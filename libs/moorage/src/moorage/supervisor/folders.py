@@ -12,10 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from moorage.config import data_dir
 from moorage.supervisor.errors import DataFolderInUseError
-
-DATA_FOLDER = "MOORAGE_DATA_DIR"
 
 _LOCK = "lock"
 _SECRET = "http.secret"  # noqa: S105  a file's name
@@ -23,12 +20,6 @@ _RUNTIME_PREFIX = "moorage-"
 
 # A unix socket's path has room for 107 bytes; this leaves 40 for a socket's own name.
 _RUNTIME_PATH_MAX = 67
-
-
-def data_folder(environ: Mapping[str, str]) -> Path:
-    """Where data stay: MOORAGE_DATA_DIR, else the user's data folder. Raises ConfigurationError."""
-    named = environ.get(DATA_FOLDER, "")
-    return Path(named).absolute() if named else data_dir(environ)
 
 
 @contextmanager
