@@ -122,7 +122,7 @@ def read_tree(text: str) -> Tree:
 
 
 # What PyYAML quotes: group 1 is the name of a token or a piece of syntax.
-_QUOTED = re.compile(r"\s*'(?:(<[a-z ]+>|[,:?\]}-])|[^']*)'")
+_QUOTED = re.compile(r"\s*'(?:(<[a-z ]+>|[ ,:?\]}-])|[^']*)'")
 
 
 def _without_content(problem: str | None) -> str:

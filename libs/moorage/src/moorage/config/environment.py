@@ -53,9 +53,20 @@ def override(tree: Tree, environ: Mapping[str, str]) -> tuple[Tree, tuple[str, .
         try:
             tree = _Override(name, environ[name]).onto(tree)
         except _UnknownVariableError as error:
-            hint = f", did you mean {error.suggestion}?" if error.suggestion else ""
-            warnings.append(f"{name}: unknown environment variable, ignored{hint}")
+            warning = f"{name}: unknown environment variable, ignored"
+            if error.suggestion is not None and _works(error.suggestion, environ[name], tree):
+                warning += f", did you mean {error.suggestion}?"
+            warnings.append(warning)
     return tree, tuple(warnings)
+
+
+def _works(name: str, text: str, tree: Tree) -> bool:
+    """Whether a variable of this name would be applied."""
+    try:
+        _Override(name, text).onto(tree)
+    except (_UnknownVariableError, ConfigurationError):
+        return False
+    return True
 
 
 def _parents_first(name: str) -> tuple[tuple[int, str], ...]:
@@ -141,4 +152,4 @@ class _Override:
         if near is None:
             return None
         before = self._name.removesuffix("_".join(segments))
-        return "_".join((f"{before}{near.upper()}", *segments[1:]))
+        return "_".join((f"{before}{near}", *segments[1:])).upper()

@@ -21,6 +21,7 @@ from moorage.config.values import (
     Secret,
     Text,
     as_list,
+    empty_is_none,
     one_of,
     split_host_port,
     unix_socket_path,
@@ -94,7 +95,7 @@ class Prometheus(Section):
 class Debug(Section):
     """`http.debug`: without `addr` there is no debug server."""
 
-    addr: HostPort | None = None
+    addr: Annotated[HostPort | None, BeforeValidator(empty_is_none)] = None
     prometheus: Prometheus = Field(default_factory=Prometheus)
 
 
@@ -126,7 +127,7 @@ class HTTP(Section):
 
     net: Annotated[Literal["tcp", "unix"], BeforeValidator(one_of("tcp", "unix"))] = "tcp"
     addr: Annotated[Text, AfterValidator(_listen_address)] = "127.0.0.1:5000"
-    host: AbsoluteURL | None = None
+    host: Annotated[AbsoluteURL | None, BeforeValidator(empty_is_none)] = None
     prefix: Annotated[Text, AfterValidator(_prefix)] = "/"
     secret: Secret = None
     relativeurls: Flag = False

@@ -94,5 +94,5 @@ def every_key(section: type[Section], prefix: str = "") -> Iterator[str]:
 
 def nearest(name: str, known: typing.Iterable[str]) -> str | None:
     """The known name that `name` was probably meant to be, if one comes near."""
-    found = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.7)
     return found[0] if found else None

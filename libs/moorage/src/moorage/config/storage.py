@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from moorage.config.section import Section
-from moorage.config.values import Count, Flag, Integer, Seconds, Text, warn
+from moorage.config.values import Count, Flag, Integer, Seconds, Text, kind, warn
 
 # The keys of `storage` that are not a driver's name.
 NOT_DRIVERS = frozenset({"maintenance", "cache", "delete", "redirect", "tag"})
@@ -79,9 +79,10 @@ class Maintenance(_Parameters):
 
 
 def _known_cache(value: Any, info: ValidationInfo) -> Any:
-    if value is None or value in {"inmemory", "redis"}:
-        return value
-    warn(info, f"storage.cache.blobdescriptor: unknown cache {value!r}: no descriptor cache is used")
+    if isinstance(value, str) and value in {"inmemory", "redis"}:
+        return str(value)
+    if value:
+        warn(info, f"storage.cache.blobdescriptor: unknown cache {kind(value)}: no descriptor cache is used")
     return None
 
 
@@ -122,6 +123,18 @@ class Storage(_Parameters):
     cache: Cache = Field(default_factory=Cache)
     redirect: Redirect = Field(default_factory=Redirect)
     tag: TagLookup = Field(default_factory=TagLookup)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_absent(cls, given: Any) -> Any:
+        # A driver's name with nothing after it (`inmemory:`) names the driver all the same.
+        if not isinstance(given, dict):
+            return given
+        return {
+            key: {} if value is None else value
+            for key, value in given.items()
+            if value is not None or key not in NOT_DRIVERS
+        }
 
     @property
     def driver_name(self) -> str:

@@ -96,6 +96,11 @@ def unix_socket_path(path: str) -> str:
     return path
 
 
+def empty_is_none(value: Any) -> Any:
+    """A validator that takes an empty text for none, as Go's parser does."""
+    return None if isinstance(value, str) and not value else value
+
+
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return str(value)
