@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
@@ -45,7 +45,7 @@ _Response = TypeVar("_Response", covariant=True)
 class UnaryMethod(Protocol[_Request, _Response]):
     """A unary method of a generated stub."""
 
-    async def __call__(
+    def __call__(
         self,
         request: _Request,
         /,
@@ -53,8 +53,8 @@ class UnaryMethod(Protocol[_Request, _Response]):
         timeout: float | None = None,
         metadata: tuple[tuple[str, str], ...] | None = None,
         wait_for_ready: bool | None = None,
-    ) -> _Response:
-        """Call it; raises grpc.aio.AioRpcError."""
+    ) -> Awaitable[_Response]:
+        """Call it; awaiting the call raises grpc.aio.AioRpcError."""
         ...
 
 
