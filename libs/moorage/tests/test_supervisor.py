@@ -26,7 +26,7 @@ from moorage.supervisor.child import Child, Program
 from moorage.supervisor.errors import NeverReadyError, NoBrokerError, StartError
 from moorage.supervisor.keeper import Keeper
 from moorage.supervisor.listener import Listener
-from moorage.supervisor.programs import service_environment, service_programs
+from moorage.supervisor.programs import backend_programs, gateway_program, service_environment
 from moorage.supervisor.supervisor import Signals, Supervisor
 
 WORKS = "import pathlib, time; pathlib.Path(READY).touch(); time.sleep(60)"
@@ -369,6 +369,7 @@ def test_an_operators_own_secret_and_broker_are_left_alone(tmp_path: Path) -> No
 
 def test_callers_stop_before_those_they_call(tmp_path: Path) -> None:
     config = parse("version: 0.1\nstorage: inmemory\nhttp:\n  draintimeout: 7s\n", {})
-    programs = service_programs(config, tmp_path / "config.yml", tmp_path, {})
-    assert [program.name for program in programs] == ["gateway", "metadata", "notifier", "blob"]
-    assert programs[0].drain_limit > 7
+    backends = backend_programs(config, tmp_path / "config.yml", tmp_path, {})
+    assert [program.name for program in backends] == ["metadata", "notifier", "blob"]
+    gateway = gateway_program(config, tmp_path / "config.yml", {})
+    assert all(program.drain_limit > 7 for program in (gateway, *backends))

@@ -12,7 +12,7 @@ from moorage.supervisor.errors import NeverReadyError
 log = structlog.get_logger("moorage.supervisor")
 
 # Seconds.
-PROBE_INTERVAL = 0.05
+PROBE_INTERVAL = 0.1
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
 HEALTHY_AFTER = 10.0

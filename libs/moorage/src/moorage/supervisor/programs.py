@@ -14,10 +14,8 @@ from moorage.supervisor.listener import Listener
 from moorage.supervisor.parent_death import SUPERVISED
 from moorage.supervisor.readiness import gateway_is_ready, rpc_is_ready
 
-# Seconds that a service may take to finish what it does. The gateway has its own limit, `http.draintimeout`,
-# and this margin on top.
-DRAIN_LIMIT = 10.0
-GATEWAY_MARGIN = 5.0
+# Seconds that a service may take to stop, on top of `http.draintimeout`, which it gives to calls under way.
+DRAIN_MARGIN = 5.0
 
 # Those that speak gRPC, in the order in which they stop.
 BACKENDS = ("metadata", "notifier", "blob")
@@ -45,18 +43,10 @@ def socket_of(name: str, runtime: Path) -> Address:
     return Address(path=runtime / f"{name}.sock")
 
 
-def service_programs(
+def backend_programs(
     config: Configuration, config_path: Path, runtime: Path, environment: Mapping[str, str]
 ) -> list[Program]:
-    """The gateway and the services behind it, in the order in which they stop: a caller before its callee."""
-
-    def command(name: str) -> tuple[str, ...]:
-        return (sys.executable, "-m", "moorage", "serve", name, "-c", str(config_path))
-
-    listener = Listener.of(config)
-
-    async def gateway_answers(_pid: int) -> bool:
-        return await gateway_is_ready(listener)
+    """The services behind the gateway, in the order in which they stop: a caller before its callee."""
 
     def backend(name: str) -> Program:
         address = socket_of(name, runtime)
@@ -64,8 +54,24 @@ def service_programs(
         async def is_healthy(_pid: int) -> bool:
             return await rpc_is_ready(address)
 
-        return Program(name, command(name), environment, is_healthy, DRAIN_LIMIT)
+        return Program(name, _command(name, config_path), environment, is_healthy, _drain_limit(config))
 
-    limit = config.http.draintimeout + GATEWAY_MARGIN
-    gateway = Program("gateway", command("gateway"), environment, gateway_answers, limit)
-    return [gateway, *map(backend, BACKENDS)]
+    return [backend(name) for name in BACKENDS]
+
+
+def gateway_program(config: Configuration, config_path: Path, environment: Mapping[str, str]) -> Program:
+    """The gateway. It starts when the others are healthy: until then its own health check would fail."""
+    listener = Listener.of(config)
+
+    async def answers(_pid: int) -> bool:
+        return await gateway_is_ready(listener)
+
+    return Program("gateway", _command("gateway", config_path), environment, answers, _drain_limit(config))
+
+
+def _drain_limit(config: Configuration) -> float:
+    return config.http.draintimeout + DRAIN_MARGIN
+
+
+def _command(name: str, config_path: Path) -> tuple[str, ...]:
+    return (sys.executable, "-m", "moorage", "serve", name, "-c", str(config_path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import closing
 
+from moorage import __version__
 from moorage.rpc import Address, open_channel
 from moorage.rpc.health import is_serving
 from moorage.supervisor.listener import Listener
@@ -24,12 +25,18 @@ async def rpc_is_ready(address: Address) -> bool:
 
 async def gateway_is_ready(listener: Listener) -> bool:
     """Whether the registry answers the version check: 200, or 401 where it wants to know who asks."""
-    request = f"GET {listener.prefix}v2/ HTTP/1.1\r\nHost: {listener.authority}\r\nConnection: close\r\n\r\n"
+    lines = (
+        f"GET {listener.prefix}v2/ HTTP/1.1",
+        f"Host: {listener.authority}",
+        # It stands in the access log.
+        f"User-Agent: moorage-up/{__version__}",
+        "Connection: close",
+    )
     try:
         async with asyncio.timeout(PROBE_TIMEOUT):
             reader, writer = await listener.connect()
             with closing(writer):
-                writer.write(request.encode("ascii"))
+                writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode("ascii"))
                 status = await reader.readline()
     except (OSError, TimeoutError):
         return False

@@ -13,10 +13,13 @@ from moorage.supervisor.broker import EmbeddedBroker, find_nats_server, is_worth
 from moorage.supervisor.child import Program
 from moorage.supervisor.folders import locked, shared_secret
 from moorage.supervisor.listener import Listener
-from moorage.supervisor.programs import DRAIN_LIMIT, service_environment, service_programs
+from moorage.supervisor.programs import backend_programs, gateway_program, service_environment
 from moorage.supervisor.supervisor import Signals, Supervisor
 
 log = structlog.get_logger("moorage.supervisor")
+
+# Seconds that the broker may take to write its store and stop.
+BROKER_DRAIN_LIMIT = 10.0
 
 
 def check(config: Configuration) -> None:
@@ -63,12 +66,14 @@ async def _start(
     runtime: Path,
     environ: Mapping[str, str],
 ) -> bool:
-    """Start the broker, then the services, which need its address. False when told to stop before."""
+    """Start the broker, the services that need its address, the gateway. False when told to stop before."""
     broker_url = None
     if "url" not in config.services.nats.model_fields_set:
         broker = EmbeddedBroker(find_nats_server(), data / "nats", runtime)
         command = broker.command(os.getpid())
-        program = Program("nats-server", command, environ, broker.is_ready, DRAIN_LIMIT, is_worth_saying)
+        program = Program(
+            "nats-server", command, environ, broker.is_ready, BROKER_DRAIN_LIMIT, is_worth_saying
+        )
         if not await supervisor.start([program]):
             return False
         broker_url = broker.url
@@ -77,7 +82,9 @@ async def _start(
         config_path.write_text(embedded_default(data), encoding="utf-8")
     secret = shared_secret(data) if config.http.secret is None else None
     environment = service_environment(environ, runtime, secret=secret, broker_url=broker_url)
-    return await supervisor.start(service_programs(config, config_path, runtime, environment))
+    if not await supervisor.start(backend_programs(config, config_path, runtime, environment)):
+        return False
+    return await supervisor.start([gateway_program(config, config_path, environment)])
 
 
 def _storage(config: Configuration) -> str:
