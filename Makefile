@@ -27,6 +27,7 @@ $(VENV)/.synced: uv.lock pyproject.toml $(wildcard libs/*/pyproject.toml service
 	@touch $@
 
 setup: $(VENV)/.synced ## Install everything into .venv
+	@:
 
 run: $(VENV)/.synced ## Start Moorage on its embedded default; REGISTRY_* variables override it
 	@exec $(BIN)/moorage up

@@ -7,7 +7,7 @@ reason=$1
 shift
 
 fail() {
-  echo "$reason needs the Debian packages: $*" >&2
+  echo "${reason^} needs the Debian packages: $*" >&2
   echo "Install them as root: apt-get install --no-install-recommends $*" >&2
   exit 1
 }
