@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
+
+import yaml
 
 from moorage.config.errors import ConfigurationError
 
@@ -33,8 +35,9 @@ health:
 
 def embedded_default(data_dir: Path) -> str:
     """The YAML text of the default: a registry on this host alone, with its data in `data_dir`/registry."""
-    # A JSON string is a YAML scalar, whatever characters the path has.
-    return _DEFAULT.format(rootdirectory=json.dumps(str(data_dir / "registry"), ensure_ascii=False))
+    # Quoted and escaped by YAML's own rules: a folder's name may hold any character.
+    quoted = yaml.safe_dump(str(data_dir / "registry"), default_style='"', width=math.inf).strip()
+    return _DEFAULT.format(rootdirectory=quoted)
 
 
 def data_dir(environ: Mapping[str, str]) -> Path:

@@ -1,0 +1,145 @@
+"""What this version does not support stops the start; nothing of it is ignored."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from moorage.config import ConfigurationError, parse
+from moorage.config.refusals import UNSUPPORTED
+
+# For each row of the table, a document that asks for it.
+ASKED = {
+    "auth.silly": "auth: {silly: {realm: a, service: b}}",
+    "auth.htpasswd": "auth: {htpasswd: {realm: a, path: /etc/htpasswd}}",
+    "auth.token": "auth: {token: }",
+    "storage.s3": "storage: {s3: {bucket: a, region: b}}",
+    "storage.s3aws": "storage: s3aws",
+    "storage.rados": "storage: {rados: {poolname: registry}}",
+    "storage.azure": "storage: {azure: {accountname: a}}",
+    "storage.gcs": "storage: {gcs: {bucket: a}}",
+    "storage.swift": "storage: {swift: }",
+    "storage.oss": "storage: {oss: {bucket: a}}",
+    "storage.cache.blobdescriptor": "storage: {inmemory: , cache: {blobdescriptor: redis}}",
+    "storage.cache.layerinfo": "storage: {inmemory: , cache: {layerinfo: redis}}",
+    "http.tls.certificate": "http: {tls: {certificate: /etc/cert.pem}}",
+    "http.tls.key": "http: {tls: {key: /etc/key.pem}}",
+    "http.tls.clientcas": "http: {tls: {clientcas: [/etc/ca.pem]}}",
+    "http.tls.clientauth": "http: {tls: {clientauth: require-any-client-cert}}",
+    "http.tls.minimumtls": "http: {tls: {minimumtls: tls1.3}}",
+    "http.tls.ciphersuites": "http: {tls: {ciphersuites: [TLS_AES_128_GCM_SHA256]}}",
+    "http.tls.letsencrypt": "http: {tls: {letsencrypt: {email: a@example.org, cachefile: /c}}}",
+    "http.h2c.enabled": "http: {h2c: {enabled: true}}",
+    "log.hooks": "log: {hooks: [{type: mail, disabled: true}, {type: mail, levels: [panic]}]}",
+    "middleware": "middleware: {storage: [{name: cloudfront, options: {baseurl: 'https://a.example/'}}]}",
+    "notifications.endpoints": (
+        "notifications: {endpoints: [{name: a, url: 'https://a.example/', disabled: true}, "
+        "{name: b, url: 'https://b.example/', disabled: false}]}"
+    ),
+    "proxy": "proxy: {remoteurl: 'https://registry-1.docker.io'}",
+    "reporting": "reporting: {bugsnag: {apikey: key}}",
+    "compatibility.schema1.enabled": "compatibility: {schema1: {enabled: true}}",
+    "services.tls": "services: {tls: {certificate: /etc/cert.pem}}",
+}
+
+
+def document(section: str) -> str:
+    base = "version: 0.1\n"
+    return f"{base}{section}\n" if section.startswith("storage") else f"{base}storage: inmemory\n{section}\n"
+
+
+@pytest.mark.parametrize("key", sorted(UNSUPPORTED))
+def test_what_is_not_supported_is_refused_by_its_key(key: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(document(ASKED[key]), {})
+    assert str(caught.value) == f"{key}: {UNSUPPORTED[key].sentence}"
+    assert "not supported" in UNSUPPORTED[key].sentence
+    assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "auth: none",
+        "auth: {none: }",
+        "auth: {none: {}}",
+        "http: {tls: }",
+        "http: {tls: {letsencrypt: {email: '', hosts: []}, clientcas: []}}",
+        "http: {h2c: {enabled: false}, http2: {disabled: true}}",
+        "log: {hooks: [{type: mail, disabled: true, levels: [panic], options: {smtp: {addr: 'a:25'}}}]}",
+        "middleware: {storage: [{name: cloudfront, disabled: true, options: {baseurl: a}}], registry: []}",
+        "notifications: {endpoints: [{name: a, url: 'https://a.example/', disabled: true, timeout: 1s}]}",
+        "notifications: {events: {includereferences: true}, endpoints: []}",
+        "proxy: {remoteurl: '', username: ''}",
+        "reporting: {bugsnag: {}, newrelic: {verbose: false}}",
+        "compatibility: {schema1: {enabled: false, signingkeyfile: /key.json}}",
+        "services: {tls: {}}",
+        "storage: {inmemory: , cache: {blobdescriptor: inmemory}, redirect: {disable: true}}",
+    ],
+)
+def test_what_asks_for_nothing_is_accepted(section: str) -> None:
+    read = parse(document(section), {})
+    assert read.warnings == ()
+    assert read.auth.kind == "none"
+
+
+def test_a_redis_section_alone_is_accepted_with_a_warning_in_either_shape() -> None:
+    for redis in ("{addr: 'redis:6379', pool: {maxidle: 16}}", "{addrs: ['redis:6379'], poolsize: 64}"):
+        assert parse(document(f"redis: {redis}"), {}).warnings == ("redis: not used by this version",)
+
+
+NO_KIND = "auth: names no kind of access control; remove the key, or write 'auth: none', for an open registry"
+
+
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        (
+            "auth:",
+            NO_KIND,
+        ),
+        (
+            "auth: {}",
+            NO_KIND,
+        ),
+        ("auth: {tokn: {realm: a}}", "auth.tokn: unknown key, did you mean 'token'?"),
+        ("auth: ldap", "auth.ldap: unknown key"),
+        ("auth: false", "auth.false: unknown key"),
+        ("auth: [token]", "auth: must be a map, not a list"),
+        ("auth: {none: , token: }", "auth: several kinds of access control: none, token; name exactly one"),
+        ("aut: {token: {realm: a}}", "aut: unknown key, did you mean 'auth'?"),
+    ],
+)
+def test_no_mistake_about_access_control_leaves_an_open_registry(section: str, sentence: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(document(section), {})
+    assert str(caught.value) == sentence
+
+
+def test_the_values_of_a_refused_section_are_not_complained_about_as_well() -> None:
+    text = document("proxy: {remoteurl: 'https://a.example', ttl: soon, xyzzy: 1}")
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text, {})
+    assert [problem.key for problem in caught.value.problems] == ["proxy"]
+
+
+def test_a_misspelt_key_in_a_section_that_asks_for_nothing_is_found() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"^http\.tls\.certficate: unknown key, did you mean 'certificate'"
+    ):
+        parse(document("http: {tls: {certficate: /etc/cert.pem}}"), {})
+
+
+def test_a_refused_secret_is_not_shown() -> None:
+    text = document(
+        "proxy: {remoteurl: 'https://a.example', password: hush}\nreporting: {newrelic: {licensekey: hush}}"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text, {})
+    assert "hush" not in " ".join(str(problem) for problem in caught.value.problems)
+
+
+def test_every_example_is_yaml_of_its_own_key() -> None:
+    for key, section in ASKED.items():
+        assert key.split(".")[0] in yaml.safe_load(section)
+    assert ASKED.keys() == UNSUPPORTED.keys()
