@@ -1,0 +1,137 @@
+"""docs/configuration.md against the models: every key, every default, every refusal."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from moorage.config import Configuration, ConfigurationError, parse
+from moorage.config.refusals import UNSUPPORTED
+from moorage.config.schema import every_key, field_at, fields_of, section_at
+from moorage.config.values import DURATION
+
+PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
+ROW = re.compile(
+    r"^\| `(?P<key>[a-z0-9.\[\]]+)` \| (?P<type>[^|]+) \| (?P<default>[^|]*)\| (?P<meaning>.*)\|$", re.M
+)
+ROWS = {match["key"]: match for match in ROW.finditer(PAGE.read_text(encoding="utf-8"))}
+KEYS = list(every_key(Configuration))
+
+# Keys of drivers that no model knows, because they are refused whole.
+FOREIGN_DRIVERS = {key for key in UNSUPPORTED if key not in KEYS}
+
+
+def is_item(key: str) -> bool:
+    return "[]" in key
+
+
+def location(key: str) -> tuple[str, ...]:
+    return tuple(key.split("."))
+
+
+def test_the_page_lists_every_key_of_the_models_and_no_other() -> None:
+    assert set(ROWS) - FOREIGN_DRIVERS == set(KEYS)
+    assert {key.split(".")[0] for key in FOREIGN_DRIVERS} == {"storage"}
+    assert set(ROWS) >= FOREIGN_DRIVERS
+
+
+def test_no_key_is_listed_twice() -> None:
+    listed = [match["key"] for match in ROW.finditer(PAGE.read_text(encoding="utf-8"))]
+    assert len(listed) == len(set(listed))
+
+
+def test_what_the_page_says_is_refused_is_refused_and_nothing_else_is() -> None:
+    said = {key for key, row in ROWS.items() if "*refused*" in row["meaning"]}
+    assert said >= set(UNSUPPORTED)
+    for key in said - set(UNSUPPORTED):
+        parents = [".".join(location(key)[:length]) for length in range(1, len(location(key)))]
+        assert any(parent in UNSUPPORTED for parent in parents), key
+
+
+def test_what_is_moorage_s_own_is_marked() -> None:
+    own = {key for key, row in ROWS.items() if "**own**" in row["meaning"]}
+    prefixes = ("services", "http.trustedproxies", "http.limits")
+    assert own == {key for key in KEYS if key.startswith(prefixes)}
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if not is_item(key)])
+def test_the_kind_of_value_is_the_model_s(key: str) -> None:
+    said = ROWS[key]["type"]
+    field = field_at(Configuration, location(key))
+    assert field is not None
+    assert (said == "section") == (section_at(Configuration, location(key)) is not None)
+    shape = fields_of(section_at(Configuration, location(key)[:-1]) or Configuration)[location(key)[-1]]
+    assert said.startswith("list") == (shape.list_of is not None)
+    assert said.startswith("map") == (shape.map_of is not None)
+    if said == "duration" and field.default is not None:
+        assert DURATION in field.metadata
+
+
+WITH_DEFAULT = [
+    (key, row["default"].strip().strip("`")) for key, row in ROWS.items() if row["default"].startswith("`")
+]
+
+
+def document(key: str, value: str | None, driver: str) -> Configuration:
+    """The shortest document with this driver, and with the key when there is a value for it."""
+    section, *rest = key.split(".")
+    flow = value or ""
+    for step in reversed(rest):
+        flow = f"{{{step}: {flow}}}"
+    if section != "storage":
+        return parse(f"version: 0.1\nstorage: {driver}\n" + (f"{section}: {flow}\n" if value else ""), {})
+    if rest[0] == driver:
+        return parse(f"version: 0.1\nstorage: {flow if value else driver}\n", {})
+    return parse(f"version: 0.1\nstorage:\n  {driver}:\n" + (f"  {flow[1:-1]}\n" if value else ""), {})
+
+
+@pytest.mark.parametrize(("key", "default"), [each for each in WITH_DEFAULT if not is_item(each[0])])
+def test_a_default_written_out_changes_nothing(key: str, default: str) -> None:
+    if key.startswith("storage.maintenance.uploadpurging."):
+        whole = ", ".join(
+            f"{location(name)[-1]}: {value}"
+            for name, value in WITH_DEFAULT
+            if name.startswith("storage.maintenance.uploadpurging.")
+        )
+        key, default = "storage.maintenance.uploadpurging", f"{{{whole}}}"
+    driver = "filesystem" if key.startswith("storage.filesystem") else "inmemory"
+    assert document(key, default, driver) == document(key, None, driver)
+
+
+ITEMS = {
+    "log.hooks": "type: mail, disabled: true",
+    "notifications.endpoints": "name: a, url: 'https://a.example', disabled: true",
+    "health.file": "file: /x",
+    "health.http": "uri: 'http://a.example'",
+    "health.tcp": "addr: 'a:1'",
+    "middleware.registry": "name: a, disabled: true",
+    "middleware.repository": "name: a, disabled: true",
+    "middleware.storage": "name: a, disabled: true",
+    "validation.manifests.indexes.platformlist": "os: linux, architecture: arm64",
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "default"),
+    [each for each in WITH_DEFAULT if is_item(each[0]) and not each[0].endswith(".disabled")],
+)
+def test_a_default_written_out_in_an_item_changes_nothing(key: str, default: str) -> None:
+    holder, _, name = key.partition("[].")
+    flow = default
+    for step in reversed(name.split(".")):
+        flow = f"{step}: {flow}" if step == name.split(".")[0] else f"{{{step}: {flow}}}"
+    with_it = document(holder, f"[{{{ITEMS[holder]}, {flow}}}]", "inmemory")
+    assert with_it == document(holder, f"[{{{ITEMS[holder]}}}]", "inmemory")
+
+
+@pytest.mark.parametrize(
+    "key", [key for key, row in ROWS.items() if row["default"].strip() == "required" and is_item(key)]
+)
+def test_an_item_without_a_required_key_is_refused(key: str) -> None:
+    holder, _, name = key.partition("[].")
+    rest = ", ".join(part for part in ITEMS[holder].split(", ") if not part.startswith(f"{name}:"))
+    with pytest.raises(ConfigurationError) as caught:
+        document(holder, f"[{{{rest}}}]", "inmemory")
+    assert f"{holder}[0].{name}: is required" in [str(problem) for problem in caught.value.problems]
