@@ -1,0 +1,1 @@
+"""The gateway: Moorage's edge, the V2 API over HTTP."""
