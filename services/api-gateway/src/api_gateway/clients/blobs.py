@@ -1,0 +1,54 @@
+"""Reading blobs from the blob service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import grpc
+
+from api_gateway.clients.instances import BlobInstances
+from moorage.errors import ErrorCode, RegistryError
+from moorage.rpc import rpc_errors
+from moorage.rpc.client import call_metadata
+from moorage.v1 import blob_pb2
+
+
+class BlobReader:
+    """Streams blobs. `stall` is how long, in seconds, the blob service may send nothing."""
+
+    def __init__(self, instances: BlobInstances, *, stall: float) -> None:
+        self._instances = instances
+        self._stall = stall
+
+    async def read(self, digest: str, start: int, length: int) -> AsyncGenerator[bytes, None]:
+        """`length` bytes (at least one) of a blob from `start`, in pieces of at most 1 MiB.
+
+        Closing the generator cancels the call. Raises RegistryError: BLOB_UNKNOWN, UNAVAILABLE, and UNKNOWN
+        when the blob ends too early.
+        """
+        stub = self._instances.for_key(digest).store
+        request = blob_pb2.ReadRequest(digest=digest, offset=start, length=length)
+        call = stub.Read(request, metadata=call_metadata())
+        missing = length
+        try:
+            while missing > 0:
+                piece = await self._next(call)
+                missing -= len(piece)
+                yield piece if missing >= 0 else piece[:missing]
+        finally:
+            call.cancel()
+
+    async def _next(
+        self, call: grpc.aio.UnaryStreamCall[blob_pb2.ReadRequest, blob_pb2.ReadResponse]
+    ) -> bytes:
+        try:
+            with rpc_errors():
+                async with asyncio.timeout(self._stall):
+                    # grpcio's end of stream is a marker object, which its stubs do not know.
+                    message: object = await call.read()
+        except TimeoutError:
+            raise RegistryError(ErrorCode.UNAVAILABLE, "the blob service stopped sending") from None
+        if not isinstance(message, blob_pb2.ReadResponse):
+            raise RegistryError(ErrorCode.UNKNOWN, message="the blob ended too early")
+        return message.data

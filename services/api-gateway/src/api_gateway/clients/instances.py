@@ -1,0 +1,69 @@
+"""The instances of the blob service, and which of them gets a call.
+
+An upload's calls go to one instance, by rendezvous hashing on its id: every gateway comes to the same one,
+and when the list of instances changes, few uploads move. Any instance can take over; it only has to read what
+is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from moorage.rpc import Address, Channel, open_channel
+from moorage.rpc.health import is_serving
+from moorage.v1 import blob_pb2_grpc
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInstance:
+    """One instance: its channel and the stubs on it."""
+
+    address: str
+    channel: Channel
+    store: blob_pb2_grpc.BlobStoreAsyncStub
+    uploads: blob_pb2_grpc.UploadsAsyncStub
+
+    @classmethod
+    def at(cls, address: str) -> BlobInstance:
+        """The instance at an address; it is connected to on first use."""
+        channel = open_channel(Address.parse(address))
+        return cls(address, channel, blob_pb2_grpc.BlobStoreStub(channel), blob_pb2_grpc.UploadsStub(channel))
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the last attempt to connect failed."""
+        return self.channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+
+
+class BlobInstances:
+    """All instances of the blob service."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._instances = [BlobInstance.at(address) for address in addresses]
+
+    def for_key(self, key: str) -> BlobInstance:
+        """The instance for a key (an upload's id, a digest): the same one each time, unless it is down."""
+        if len(self._instances) == 1:
+            return self._instances[0]
+        return min(self._instances, key=lambda each: (each.is_down, _weight(each.address, key)))
+
+    async def serving(self, timeout: float) -> bool:
+        """Whether an instance says, within `timeout` seconds, that it can do its work."""
+        answers = await asyncio.gather(
+            *(is_serving(each.channel, timeout=timeout) for each in self._instances)
+        )
+        return any(answers)
+
+    async def close(self) -> None:
+        """Close the channels."""
+        for each in self._instances:
+            await each.channel.close(None)
+
+
+def _weight(address: str, key: str) -> bytes:
+    return hashlib.sha256(f"{address}\0{key}".encode()).digest()

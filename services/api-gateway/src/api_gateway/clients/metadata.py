@@ -1,0 +1,130 @@
+"""The metadata service: repositories, links, manifests, tags and referrers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from moorage.digest import Digest
+from moorage.rpc import Channel, unary
+from moorage.v1 import common_pb2, metadata_pb2, metadata_pb2_grpc
+
+# Tags that are asked for at once when a client asks for all of them.
+_TAG_PAGE = 10_000
+
+
+class MetadataClient:
+    """Calls Metadata; `timeout` is a call's deadline in seconds.
+
+    All raise RegistryError, as `metadata.proto` says.
+    """
+
+    def __init__(self, channel: Channel, *, timeout: float) -> None:
+        self._stub: metadata_pb2_grpc.MetadataAsyncStub = metadata_pb2_grpc.MetadataStub(channel)
+        self._timeout = timeout
+
+    async def stat_blob(self, repository: str, digest: str) -> common_pb2.Descriptor:
+        """The canonical descriptor of a blob that the repository links."""
+        request = metadata_pb2.StatBlobRequest(repository=repository, digest=digest)
+        return (await unary(self._stub.StatBlob, request, timeout=self._timeout)).descriptor
+
+    async def link_blob(
+        self, repository: str, descriptor: common_pb2.Descriptor, aliases: Sequence[str]
+    ) -> None:
+        """Link a committed blob into the repository, under its canonical digest and the aliases."""
+        request = metadata_pb2.LinkBlobRequest(repository=repository, descriptor=descriptor, aliases=aliases)
+        await unary(self._stub.LinkBlob, request, timeout=self._timeout)
+
+    async def mount_blob(self, repository: str, source: str, digest: str) -> None:
+        """Link a blob of the source repository."""
+        request = metadata_pb2.MountBlobRequest(repository=repository, from_repository=source, digest=digest)
+        await unary(self._stub.MountBlob, request, timeout=self._timeout)
+
+    async def unlink_blob(self, repository: str, digest: str) -> None:
+        """Remove the repository's link to a blob."""
+        request = metadata_pb2.UnlinkBlobRequest(repository=repository, digest=digest)
+        await unary(self._stub.UnlinkBlob, request, timeout=self._timeout)
+
+    async def get_manifest(
+        self,
+        repository: str,
+        reference: Digest | str,
+        *,
+        accept: Sequence[str],
+        known: Sequence[str],
+        descriptor_only: bool,
+    ) -> metadata_pb2.GetManifestResponse:
+        """A manifest that the caller accepts, without its content when it is known or only described."""
+        request = metadata_pb2.GetManifestRequest(
+            repository=repository,
+            reference=_reference(reference),
+            accept=accept,
+            known=known,
+            descriptor_only=descriptor_only,
+        )
+        return await unary(self._stub.GetManifest, request, timeout=self._timeout)
+
+    async def put_manifest(
+        self,
+        repository: str,
+        reference: Digest | str,
+        *,
+        tags: Sequence[str],
+        media_type: str,
+        content: bytes,
+        granted_class: str,
+    ) -> metadata_pb2.PutManifestResponse:
+        """Check, store and tag a manifest."""
+        request = metadata_pb2.PutManifestRequest(
+            repository=repository,
+            reference=_reference(reference),
+            tags=tags,
+            media_type=media_type,
+            content=content,
+            granted_class=granted_class,
+        )
+        return await unary(self._stub.PutManifest, request, timeout=self._timeout)
+
+    async def delete_manifest(self, repository: str, reference: Digest | str) -> None:
+        """Delete a manifest and its tags, by digest, or one tag."""
+        request = metadata_pb2.DeleteManifestRequest(repository=repository, reference=_reference(reference))
+        await unary(self._stub.DeleteManifest, request, timeout=self._timeout)
+
+    async def list_tags(self, repository: str, last: str, limit: int | None) -> tuple[list[str], bool]:
+        """Tags after `last`, and whether there are more; all of them when `limit` is None."""
+        if limit is not None:
+            return await self._tag_page(repository, last, limit)
+        tags: list[str] = []
+        more = True
+        while more:
+            page, more = await self._tag_page(repository, last, _TAG_PAGE)
+            tags += page
+            # A page that is empty and yet not the last one would never end.
+            more = more and bool(page)
+            last = page[-1] if page else last
+        return tags, False
+
+    async def _tag_page(self, repository: str, last: str, limit: int) -> tuple[list[str], bool]:
+        request = metadata_pb2.ListTagsRequest(repository=repository, last=last, limit=limit)
+        response = await unary(self._stub.ListTags, request, timeout=self._timeout)
+        return list(response.tags), response.more
+
+    async def list_repositories(self, last: str, limit: int) -> tuple[list[str], bool]:
+        """Repositories after `last`, and whether there are more."""
+        request = metadata_pb2.ListRepositoriesRequest(last=last, limit=limit)
+        response = await unary(self._stub.ListRepositories, request, timeout=self._timeout)
+        return list(response.repositories), response.more
+
+    async def list_referrers(
+        self, repository: str, digest: str, *, artifact_type: str, last: str, limit: int
+    ) -> metadata_pb2.ListReferrersResponse:
+        """Manifests whose subject is the digest."""
+        request = metadata_pb2.ListReferrersRequest(
+            repository=repository, digest=digest, artifact_type=artifact_type, last=last, limit=limit
+        )
+        return await unary(self._stub.ListReferrers, request, timeout=self._timeout)
+
+
+def _reference(reference: Digest | str) -> metadata_pb2.Reference:
+    if isinstance(reference, Digest):
+        return metadata_pb2.Reference(digest=str(reference))
+    return metadata_pb2.Reference(tag=reference)
