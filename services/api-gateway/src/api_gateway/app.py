@@ -1,0 +1,113 @@
+"""The composition of the HTTP application: routes, FastAPI for documents, and what surrounds them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from starlette.routing import Router
+from starlette.types import ASGIApp
+
+from api_gateway.access import AccessController
+from api_gateway.accesslog import AccessLog
+from api_gateway.clients.blobs import BlobReader
+from api_gateway.clients.instances import BlobInstances
+from api_gateway.clients.metadata import MetadataClient
+from api_gateway.clients.uploads import UploadsClient
+from api_gateway.descriptors import TABLE
+from api_gateway.documents import documents_app
+from api_gateway.fallback import Fallback
+from api_gateway.health import HealthState
+from api_gateway.middleware import CommonHeaders, Gate, LastResort, Recording
+from api_gateway.routes.base import AliveRoute, get_base
+from api_gateway.routes.blobs import BlobRoutes
+from api_gateway.routes.catalog import CatalogRoutes
+from api_gateway.routes.manifests import ManifestRoutes
+from api_gateway.routes.referrers import ReferrerRoutes
+from api_gateway.routes.tags import TagRoutes
+from api_gateway.routes.uploads import UploadRoutes
+from api_gateway.routing import Endpoints, RouteContext, v2_routes
+from api_gateway.state import StateSigner
+from api_gateway.urls import Origins
+from moorage.config import Configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an application is made of, besides its configuration."""
+
+    metadata: MetadataClient
+    instances: BlobInstances
+    signer: StateSigner
+    access: AccessController
+    health: HealthState
+    access_log: AccessLog | None
+
+
+def endpoints(config: Configuration, parts: Parts) -> Endpoints:
+    """The endpoint of each route and method of the descriptor table."""
+    timeout, stall = config.services.timeout, config.services.blobtimeout
+    limits = config.http.limits
+    tags = TagRoutes(parts.metadata, largest_page=config.tags.maxtags)
+    catalog = CatalogRoutes(parts.metadata, largest_page=config.catalog.maxentries)
+    referrers = ReferrerRoutes(parts.metadata)
+    manifests = ManifestRoutes(parts.metadata, largest=limits.manifestsize)
+    blobs = BlobRoutes(parts.metadata, BlobReader(parts.instances, stall=stall))
+    uploads = UploadRoutes(
+        parts.metadata,
+        UploadsClient(parts.instances, timeout=timeout, stall=stall),
+        parts.signer,
+        largest=limits.uploadsize,
+    )
+    return {
+        ("base", "GET"): get_base,
+        ("base", "HEAD"): get_base,
+        ("tags", "GET"): tags.get,
+        ("catalog", "GET"): catalog.get,
+        ("referrers", "GET"): referrers.get,
+        ("manifest", "GET"): manifests.get,
+        ("manifest", "HEAD"): manifests.get,
+        ("manifest", "PUT"): manifests.put,
+        ("manifest", "DELETE"): manifests.delete,
+        ("blob", "GET"): blobs.get,
+        ("blob", "HEAD"): blobs.get,
+        ("blob", "DELETE"): blobs.delete,
+        ("blob-upload", "POST"): uploads.post,
+        ("blob-upload-chunk", "GET"): uploads.get,
+        ("blob-upload-chunk", "HEAD"): uploads.get,
+        ("blob-upload-chunk", "PATCH"): uploads.patch,
+        ("blob-upload-chunk", "PUT"): uploads.put,
+        ("blob-upload-chunk", "DELETE"): uploads.delete,
+    }
+
+
+def build_app(config: Configuration, parts: Parts) -> ASGIApp:
+    """The application.
+
+    The V2 routes come before FastAPI and its own middleware, which would cost a third of the requests per
+    second that an empty endpoint answers; FastAPI carries what is not on that path.
+    """
+    context = RouteContext(
+        access=parts.access,
+        origins=Origins.of(config),
+        prefix=config.http.prefix,
+        read_only=config.storage.maintenance.readonly.enabled,
+        stall=config.services.blobtimeout,
+    )
+    routes = v2_routes(TABLE, endpoints(config, parts), context)
+    router = Router(
+        routes=[*routes, AliveRoute()],
+        default=Fallback(routes, documents_app(), prefix=config.http.prefix),
+        redirect_slashes=False,
+    )
+    app: ASGIApp = Gate(router, health=parts.health)
+    app = LastResort(app)
+    app = CommonHeaders(app, headers=config.http.headers)
+    return Recording(
+        app, trusts=config.http.trusts, unix=config.http.net == "unix", access_log=parts.access_log
+    )
+
+
+def standard_access_log(config: Configuration) -> AccessLog | None:
+    """The access log on standard output, unless it is switched off."""
+    return None if config.log.accesslog.disabled else AccessLog(sys.stdout)

@@ -1,0 +1,93 @@
+"""The checks that `health` configures: the storage driver, files, HTTP and TCP peers."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from api_gateway.health import Check, CheckFailedError
+from moorage.config import Configuration
+from moorage.config.health import FileCheck, HTTPCheck, TCPCheck
+
+Serving = Callable[[float], Awaitable[bool]]
+"""Whether the blob service says within so many seconds that its storage driver works."""
+
+
+def configured_checks(config: Configuration, blobs_serving: Serving) -> list[Check]:
+    """The checks of a configuration, under distribution's names."""
+    health = config.health
+    checks = [Check(each.file, _file_probe(each), each.interval, each.threshold) for each in health.file]
+    checks += [Check(each.uri, _http_probe(each), each.interval, each.threshold) for each in health.http]
+    checks += [Check(each.addr, _tcp_probe(each), each.interval, each.threshold) for each in health.tcp]
+    driver = health.storagedriver
+    if driver.enabled:
+        timeout = min(driver.interval, config.services.timeout)
+        name = f"storagedriver_{config.storage.driver_name}"
+        checks.append(Check(name, _driver_probe(blobs_serving, timeout), driver.interval, driver.threshold))
+    return checks
+
+
+def _driver_probe(blobs_serving: Serving, timeout: float) -> Callable[[], Awaitable[None]]:
+    async def probe() -> None:
+        if not await blobs_serving(timeout):
+            raise CheckFailedError("the blob service is not serving")
+
+    return probe
+
+
+def _file_probe(check: FileCheck) -> Callable[[], Awaitable[None]]:
+    async def probe() -> None:
+        if await asyncio.to_thread(os.path.lexists, check.file):
+            raise CheckFailedError("file exists")
+
+    return probe
+
+
+def _tcp_probe(check: TCPCheck) -> Callable[[], Awaitable[None]]:
+    host, _, port = check.addr.rpartition(":")
+
+    async def probe() -> None:
+        try:
+            async with asyncio.timeout(check.timeout):
+                _, writer = await asyncio.open_connection(host.strip("[]") or "localhost", int(port))
+                writer.close()
+                await writer.wait_closed()
+        except (OSError, TimeoutError) as error:
+            raise CheckFailedError(f"connection to {check.addr} failed") from error
+
+    return probe
+
+
+def _http_probe(check: HTTPCheck) -> Callable[[], Awaitable[None]]:
+    async def probe() -> None:
+        try:
+            # The socket's timeout is for each step; the thread ends by itself, and nobody waits for it
+            # longer.
+            async with asyncio.timeout(2 * check.timeout):
+                status = await asyncio.to_thread(_head, check)
+        except (OSError, http.client.HTTPException, TimeoutError) as error:
+            raise CheckFailedError(f"HEAD {check.uri} failed") from error
+        if status != check.statuscode:
+            raise CheckFailedError(f"HEAD {check.uri} answered {status}, not {check.statuscode}")
+
+    return probe
+
+
+def _head(check: HTTPCheck) -> int:
+    """The status of a HEAD request; redirects are not followed, so `statuscode` may name one."""
+    url = urlsplit(check.uri)
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    connection = kind(url.hostname or "", url.port, timeout=check.timeout)
+    try:
+        target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        connection.putrequest("HEAD", target)
+        for name, values in check.headers.items():
+            for value in values:
+                connection.putheader(name, value)
+        connection.endheaders()
+        return connection.getresponse().status
+    finally:
+        connection.close()

@@ -1,0 +1,98 @@
+"""The HTTP/1.1 protocol of a connection: uvicorn's, with limits on a request's head.
+
+uvicorn takes heads of any size for any time; a registry on the open network cannot. What is not HTTP is
+answered with the error envelope, as everything else is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from api_gateway.headers import HeaderList
+from api_gateway.middleware import API_VERSION
+from api_gateway.refusal import envelope_headers
+from moorage.errors import ErrorCode, RegistryError
+
+# Bytes of a head, at most; Go's default.
+_HEAD_BYTES = 1 << 20
+
+# Seconds that a head may take from its first byte, and a new connection until its first byte.
+_HEAD_SECONDS = 60.0
+
+
+class GatewayProtocol(HttpToolsProtocol):
+    """One client's connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._reading_head = True
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Take a connection."""
+        super().connection_made(transport)
+        self._start_head_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget a connection."""
+        self._stop_head_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the client."""
+        super().data_received(data)
+        if not self._reading_head:
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(431, "the request's head is too large")
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._reading_head = True
+        self._head_bytes = 0
+        self._start_head_timer()
+
+    def on_headers_complete(self) -> None:
+        """A request's head is complete: its answer can begin."""
+        self._reading_head = False
+        self._stop_head_timer()
+        super().on_headers_complete()
+        if self.parser.should_upgrade():
+            # The offer is not taken up, but the parser stops at what it takes for another protocol.
+            self.cycle.keep_alive = False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """An offer to upgrade (curl offers h2c) is no reason for a warning: it is left aside."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP."""
+        self._refuse(400, msg)
+
+    def _refuse(self, status: int, message: str) -> None:
+        error = RegistryError(ErrorCode.UNSUPPORTED, message=message, http_status=status)
+        body = error.envelope()
+        fields: HeaderList = [
+            *self.server_state.default_headers,
+            API_VERSION,
+            *envelope_headers(error),
+            (b"content-length", str(len(body)).encode("ascii")),
+            (b"connection", b"close"),
+        ]
+        lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % pair for pair in fields), b"\r\n", body]
+        self.transport.write(b"".join(lines))
+        self.transport.close()
+
+    def _start_head_timer(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None

@@ -1,0 +1,118 @@
+"""Listening: sockets as `http.addr` and `http.net` say, uvicorn on them, and the drain at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from api_gateway.protocol import GatewayProtocol
+from moorage.config import Configuration, split_host_port
+
+# Connections that wait to be accepted, at most.
+_BACKLOG = 2048
+
+# Seconds that an idle connection is kept: longer than the proxies in front of registries keep theirs, so that
+# it is they who close, and no request meets a connection that is going away.
+_KEEP_ALIVE = 125
+
+# Seconds of silence after which TCP asks whether the peer is still there; Go's number.
+_TCP_KEEP_ALIVE = 180
+
+# The socket of `http.net: unix` is for its owner and its group, such as a proxy's.
+_SOCKET_MODE = 0o660
+
+
+def listen_tcp(host: str, port: int) -> socket.socket:
+    """A listening socket; an empty host is every interface, IPv4 and IPv6. Raises OSError."""
+    if not host:
+        dual = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if dual else socket.AF_INET
+        listener = socket.create_server(("", port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
+    else:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # As in Go, a name listens on one address, by preference of IPv4.
+        family, _, _, _, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
+        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+    # Connections inherit these.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _TCP_KEEP_ALIVE)
+    return listener
+
+
+def listen_unix(path: str) -> socket.socket:
+    """A listening unix socket, in place of one that a crash left. Raises OSError, also for another file."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OSError(f"{path} is in the way: it is not a socket")
+        os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+        # Nobody can connect before `listen`.
+        os.chmod(path, _SOCKET_MODE)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def listen(config: Configuration) -> socket.socket:
+    """The socket that `http` describes. Raises OSError that names the address."""
+    http = config.http
+    try:
+        if http.net == "unix":
+            return listen_unix(http.addr)
+        return listen_tcp(*split_host_port(http.addr))
+    except OSError as error:
+        raise OSError(f"cannot listen on {http.addr}: {error.strerror or error}") from error
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers: the `moorage` command has them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, listener: socket.socket, *, drain: float) -> AsyncIterator[None]:
+    """Serve while the context is open; then stop accepting, and give requests under way `drain` seconds."""
+    config = uvicorn.Config(
+        app,
+        http=GatewayProtocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        # uvicorn types it as whole seconds and hands it to asyncio.wait_for.
+        timeout_graceful_shutdown=drain,  # type: ignore[arg-type]
+    )
+    server = _Server(config)
+    task = asyncio.ensure_future(server.serve(sockets=[listener]))
+    try:
+        while not server.started:
+            if task.done():
+                # It raised; a server that ends by itself is as much of a failure.
+                task.result()
+                raise RuntimeError("the HTTP server ended before it began")
+            await asyncio.sleep(0.005)
+        yield
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()

@@ -1,0 +1,287 @@
+"""The real stack in this process: blob service, metadata service and gateway on one event loop in a thread.
+
+Tests are clients: they speak HTTP over TCP, with httpx or with a socket of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import socket
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvloop
+import yaml
+
+from api_gateway.main import opened
+from api_gateway.server import listen
+from blob_service.main import SERVICE as BLOB
+from metadata_service.main import SERVICE as METADATA
+from moorage.config import Configuration, parse
+from moorage.rpc import Address, open_channel, wait_until_serving
+from moorage.service import Service
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+ACCEPT = {"Accept": f"{OCI_MANIFEST}, {OCI_INDEX}"}
+
+
+def digest_of(content: bytes, algorithm: str = "sha256") -> str:
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+
+
+class LoopThread:
+    """An event loop of the kind that the services run on, in a thread."""
+
+    def __init__(self) -> None:
+        self.loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="registry under test")
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, Any], timeout: float = 60) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout)
+
+    def close(self) -> None:
+        self.run(self.loop.shutdown_asyncgens())
+        self.run(self.loop.shutdown_default_executor())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+class RunningService:
+    """A service that can be stopped and started again."""
+
+    def __init__(self, service: Service, address: str) -> None:
+        self._service = service
+        self._address = address
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, config: Configuration) -> None:
+        self._stop = asyncio.Event()
+        self._task = asyncio.ensure_future(self._service.run(config, self._stop))
+        channel = open_channel(Address.parse(self._address))
+        try:
+            assert await wait_until_serving(channel, timeout=20), self._task
+        finally:
+            await channel.close(None)
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._stop.set()
+            await self._task
+            self._task = None
+
+
+class Registry:
+    """A registry of all services, and a client of it."""
+
+    def __init__(self, loop: LoopThread, folder: Path, settings: dict[str, Any]) -> None:
+        self._loop = loop
+        # The path of a unix socket is short; a test's folder need not be.
+        self._sockets = tempfile.TemporaryDirectory(prefix="gw-")
+        self.root = folder / "registry"
+        document: dict[str, Any] = {
+            "version": 0.1,
+            "storage": {"filesystem": {"rootdirectory": str(self.root)}, "delete": {"enabled": True}},
+            "http": {"addr": "127.0.0.1:0", "secret": "of this test", "draintimeout": "1s"},
+            "log": {"accesslog": {"disabled": True}},
+            "services": {
+                "blob": {"addr": [f"unix://{self._sockets.name}/blob.sock"]},
+                "metadata": {"addr": f"unix://{self._sockets.name}/metadata.sock"},
+                "timeout": "5s",
+            },
+        }
+        self.config = parse(yaml.safe_dump(merged(document, settings)), {})
+        self.blob = RunningService(BLOB, self.config.services.blob.addr[0])
+        self.metadata = RunningService(METADATA, self.config.services.metadata.addr)
+        self._gateway: contextlib.AbstractAsyncContextManager[None] | None = None
+        loop.run(self._start())
+        self.client = self.new_client()
+
+    async def _start(self) -> None:
+        await self.blob.start(self.config)
+        await self.metadata.start(self.config)
+        listener = listen(self.config)
+        self.address = listener.getsockname()
+        self._gateway = opened(self.config, listener)
+        await self._gateway.__aenter__()
+
+    async def _stop(self) -> None:
+        assert self._gateway is not None
+        await self._gateway.__aexit__(None, None, None)
+        await self.metadata.stop()
+        await self.blob.stop()
+
+    def close(self) -> None:
+        self.client.close()
+        self._loop.run(self._stop())
+        self._sockets.cleanup()
+
+    @contextlib.contextmanager
+    def without(self, service: RunningService) -> Iterator[None]:
+        """The registry while one of its services is away."""
+        self._loop.run(service.stop())
+        try:
+            yield
+        finally:
+            self._loop.run(service.start(self.config))
+
+    # HTTP
+
+    @property
+    def host(self) -> str:
+        return f"{self.address[0]}:{self.address[1]}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}"
+
+    def new_client(self, **options: Any) -> httpx.Client:
+        if self.config.http.net == "unix":
+            options["transport"] = httpx.HTTPTransport(uds=self.config.http.addr)
+            return httpx.Client(base_url="http://registry.test", timeout=20, **options)
+        return httpx.Client(base_url=self.url, timeout=20, **options)
+
+    def connect(self) -> socket.socket:
+        """A connection for what httpx cannot say."""
+        connection = socket.create_connection(self.address[:2], timeout=20)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def raw(self, request: bytes) -> bytes:
+        """Send these bytes, and read until the server closes the connection."""
+        with self.connect() as connection:
+            connection.sendall(request)
+            return read_all(connection)
+
+    # What registry clients do
+
+    def start_upload(self, repository: str, **query: str) -> httpx.Response:
+        answer = self.client.post(f"/v2/{repository}/blobs/uploads/", params=query)
+        assert answer.status_code == 202, answer.text
+        return answer
+
+    def push_blob(self, repository: str, content: bytes, algorithm: str = "sha256") -> str:
+        digest = digest_of(content, algorithm)
+        location = self.start_upload(repository).headers["location"]
+        answer = self.client.put(location, params=with_query(location, digest=digest), content=content)
+        assert answer.status_code == 201, answer.text
+        return digest
+
+    def image(self, repository: str, **fields: Any) -> bytes:
+        """The bytes of a manifest whose configuration and layer are in the repository."""
+        config = json.dumps({"made": str(uuid.uuid4())}).encode()
+        layer = uuid.uuid4().bytes
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": {
+                "mediaType": OCI_CONFIG,
+                "digest": self.push_blob(repository, config),
+                "size": len(config),
+            },
+            "layers": [
+                {"mediaType": OCI_LAYER, "digest": self.push_blob(repository, layer), "size": len(layer)}
+            ],
+            **fields,
+        }
+        return json.dumps(manifest).encode()
+
+    def put_manifest(
+        self, repository: str, reference: str, content: bytes, media_type: str = OCI_MANIFEST, **query: Any
+    ) -> httpx.Response:
+        return self.client.put(
+            f"/v2/{repository}/manifests/{reference}",
+            params=query,
+            content=content,
+            headers={"Content-Type": media_type},
+        )
+
+    def push_image(self, repository: str, tag: str = "latest", **fields: Any) -> tuple[str, bytes]:
+        content = self.image(repository, **fields)
+        answer = self.put_manifest(repository, tag, content)
+        assert answer.status_code == 201, answer.text
+        return digest_of(content), content
+
+    def stored_paths(self) -> set[str]:
+        """Every file and folder under the storage root."""
+        return {str(path.relative_to(self.root)) for path in self.root.rglob("*")}
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The settings of `base` with those of `changes`; None takes a setting away."""
+    result = dict(base)
+    for key, value in changes.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = merged(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def with_query(location: str, **further: str) -> dict[str, str]:
+    """The query parameters of a Location and further ones."""
+    return {**httpx.URL(location).params, **further}
+
+
+def read_all(connection: socket.socket) -> bytes:
+    received = b""
+    while piece := connection.recv(65536):
+        received += piece
+    return received
+
+
+def codes(answer: httpx.Response) -> list[str]:
+    """The error codes of an envelope."""
+    assert answer.headers["content-type"] == "application/json"
+    return [error["code"] for error in answer.json()["errors"]]
+
+
+@pytest.fixture(scope="module")
+def loop_thread() -> Iterator[LoopThread]:
+    thread = LoopThread()
+    yield thread
+    thread.close()
+
+
+@pytest.fixture(scope="module")
+def start_registry(
+    loop_thread: LoopThread, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Registry]]:
+    """Starts registries; each takes settings that change the default ones."""
+    started: list[Registry] = []
+
+    def start(**settings: Any) -> Registry:
+        registry = Registry(loop_thread, tmp_path_factory.mktemp("registry"), settings)
+        started.append(registry)
+        return registry
+
+    yield start
+    for registry in reversed(started):
+        registry.close()
+
+
+@pytest.fixture(scope="module")
+def registry(start_registry: Callable[..., Registry]) -> Registry:
+    """A registry with default settings, where deletion is on."""
+    return start_registry()
+
+
+@pytest.fixture
+def repository() -> str:
+    """A repository that no other test knows."""
+    return f"tests/{uuid.uuid4().hex}"
