@@ -260,7 +260,7 @@ class Upload(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
-    """Bytes stored, durable."""
+    """Bytes stored; durable in the replies of Start and Append."""
     started_at: _builtins.str
     """RFC 3339, UTC."""
     @_builtins.property
@@ -683,7 +683,7 @@ class ListObjectsRequest(_message.Message):
     after: _builtins.str
     """Only names greater than this, in byte order."""
     limit: _builtins.int
-    """At most so many names for each path; 0 for all."""
+    """At most so many names for each path; 0 for as many as fit a reply (12 MiB for all paths together)."""
     having: _builtins.str
     """Only children below which this relative path exists ("current/link" for tags); empty for all children."""
     @_builtins.property
@@ -717,7 +717,7 @@ class ListObjectsResponse(_message.Message):
         TRUNCATED_FIELD_NUMBER: _builtins.int
         found: _builtins.bool
         truncated: _builtins.bool
-        """There are more names than `limit` let through."""
+        """There are more names than `limit` or the reply's size let through: ask again `after` the last one."""
         @_builtins.property
         def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
         def __init__(

@@ -69,22 +69,26 @@ class BlobStoreServicer:
     """
 
     def Stat(self, request, context):
-        """Size of each blob that is there. Digests that are not there are left out of the reply.
+        """Size of each blob that is there, in the order of the request. Digests that are not there are left out of the
+        reply. At most 1000.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Read(self, request, context):
-        """A blob's bytes from an offset, in order, in messages of at most 1 MiB. BLOB_UNKNOWN if it is not there.
+        """A blob's bytes from an offset, in order, in messages of at most 1 MiB. BLOB_UNKNOWN if it is not there,
+        RANGE_INVALID if the range begins outside it. A stream that ends without an error has all that was asked for: one
+        that cannot fails with RANGE_INVALID (the range goes past the end) or UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Get(self, request, context):
-        """A small blob whole (a manifest, an image configuration). BLOB_UNKNOWN if it is not there, and
-        RESOURCE_EXHAUSTED if it is larger than the limit in the request.
+        """A small blob whole (a manifest, an image configuration), verified: content that does not match its digest is
+        BLOB_UNKNOWN, as what is not there. SIZE_INVALID with HTTP status 413 and the detail {"size": <bytes>} if it is
+        larger than the limit in the request or 8 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,7 +96,7 @@ class BlobStoreServicer:
 
     def Put(self, request, context):
         """Stores a small blob whole under its canonical digest (sha256), durable before the reply. DIGEST_INVALID, and
-        nothing stored, if the content does not match the digest in the request.
+        nothing stored, if the content does not match the digest in the request; SIZE_INVALID (413) over 8 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -287,7 +291,14 @@ class UploadsStub:
 
     An upload's calls are serialized by the service. Every call but Start and Status names the offset that the caller
     believes the upload to be at, and is refused with RANGE_INVALID if it is elsewhere: of two appends at one offset,
-    one wins. The detail of that RANGE_INVALID is {"offset": <bytes stored>}.
+    one wins. The detail of that RANGE_INVALID is {"offset": <bytes stored>}. A call that waits for another one's upload
+    is refused in the same way after 30 seconds, and at once when another process has the upload.
+
+    A stream that breaks (the caller cancels it, its deadline passes, its connection goes) leaves what arrived in the
+    upload. Half-closing the stream says that it is complete, so a caller that lost its own client cancels the call.
+
+    A full storage is UNAVAILABLE with the detail "the storage is full", and any other failure of it UNAVAILABLE with "the
+    storage failed"; the upload stays, unless what failed is to make its bytes durable: then it is gone.
     """
 
     def __init__(self, channel):
@@ -328,7 +339,14 @@ class UploadsServicer:
 
     An upload's calls are serialized by the service. Every call but Start and Status names the offset that the caller
     believes the upload to be at, and is refused with RANGE_INVALID if it is elsewhere: of two appends at one offset,
-    one wins. The detail of that RANGE_INVALID is {"offset": <bytes stored>}.
+    one wins. The detail of that RANGE_INVALID is {"offset": <bytes stored>}. A call that waits for another one's upload
+    is refused in the same way after 30 seconds, and at once when another process has the upload.
+
+    A stream that breaks (the caller cancels it, its deadline passes, its connection goes) leaves what arrived in the
+    upload. Half-closing the stream says that it is complete, so a caller that lost its own client cancels the call.
+
+    A full storage is UNAVAILABLE with the detail "the storage is full", and any other failure of it UNAVAILABLE with "the
+    storage failed"; the upload stays, unless what failed is to make its bytes durable: then it is gone.
     """
 
     def Start(self, request, context):
@@ -338,15 +356,18 @@ class UploadsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """BLOB_UPLOAD_UNKNOWN if the upload is finished, cancelled, purged or never was.
+        """BLOB_UPLOAD_UNKNOWN if the upload is finished, cancelled, purged or never was. Waits for no other call: it may count
+        bytes of one under way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Append(self, request_iterator, context):
-        """The first message is the header, those that follow are data. What was received before the stream broke is kept.
-        SIZE_INVALID, and nothing kept, if header.length is given and the data are not that long.
+        """The first message is the header, those that follow are data; messages of 256 KiB to 1 MiB are the fastest. The data
+        are durable before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
+        is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize. The upload stays,
+        at the offset that Status tells; the detail of the former is {"length": <declared>, "offset": <bytes stored>}.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -354,7 +375,9 @@ class UploadsServicer:
 
     def Commit(self, request_iterator, context):
         """Appends the stream's data (if any), verifies the digest and moves the content to its address. The upload is gone
-        afterwards, also after DIGEST_INVALID.
+        afterwards, also after DIGEST_INVALID for content that does not match; a malformed digest is DIGEST_INVALID before
+        any data are read, and the upload stays, as it does after every other error. An instance that has not seen all of
+        the upload pass reads it again, which takes the time that its size needs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -408,7 +431,14 @@ class Uploads:
 
     An upload's calls are serialized by the service. Every call but Start and Status names the offset that the caller
     believes the upload to be at, and is refused with RANGE_INVALID if it is elsewhere: of two appends at one offset,
-    one wins. The detail of that RANGE_INVALID is {"offset": <bytes stored>}.
+    one wins. The detail of that RANGE_INVALID is {"offset": <bytes stored>}. A call that waits for another one's upload
+    is refused in the same way after 30 seconds, and at once when another process has the upload.
+
+    A stream that breaks (the caller cancels it, its deadline passes, its connection goes) leaves what arrived in the
+    upload. Half-closing the stream says that it is complete, so a caller that lost its own client cancels the call.
+
+    A full storage is UNAVAILABLE with the detail "the storage is full", and any other failure of it UNAVAILABLE with "the
+    storage failed"; the upload stays, unless what failed is to make its bytes durable: then it is gone.
     """
 
     @staticmethod
@@ -549,8 +579,9 @@ class Uploads:
 
 class ObjectStoreStub:
     """The storage driver's calls on small objects, for the paths below /docker/registry/v2/repositories. Only the
-    metadata service calls it. Paths are absolute in the driver's name space; one outside that folder, or below a
-    repository's _uploads, is INVALID_ARGUMENT.
+    metadata service calls it. Paths are absolute in the driver's name space; one outside that folder, or a repository's
+    _uploads or below it, is NAME_INVALID with the detail {"path": ..., "reason": ...}. The folder itself may be listed
+    and looked at. More than 1000 paths in a call are SIZE_INVALID. Nothing has happened in either case.
     """
 
     def __init__(self, channel):
@@ -588,12 +619,14 @@ class ObjectStoreStub:
 
 class ObjectStoreServicer:
     """The storage driver's calls on small objects, for the paths below /docker/registry/v2/repositories. Only the
-    metadata service calls it. Paths are absolute in the driver's name space; one outside that folder, or below a
-    repository's _uploads, is INVALID_ARGUMENT.
+    metadata service calls it. Paths are absolute in the driver's name space; one outside that folder, or a repository's
+    _uploads or below it, is NAME_INVALID with the detail {"path": ..., "reason": ...}. The folder itself may be listed
+    and looked at. More than 1000 paths in a call are SIZE_INVALID. Nothing has happened in either case.
     """
 
     def GetObjects(self, request, context):
-        """Contents in the order of the request; `found` is false for what is not there.
+        """Contents in the order of the request; `found` is false for what is not there. SIZE_INVALID (413) if they are more
+        than 12 MiB together.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -601,6 +634,7 @@ class ObjectStoreServicer:
 
     def PutObjects(self, request, context):
         """Writes each object whole and atomically, one after the other, durable before the reply. Stops at the first error.
+        SIZE_INVALID (413), and nothing written, if one is over 8 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -665,8 +699,9 @@ def add_ObjectStoreServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ObjectStore:
     """The storage driver's calls on small objects, for the paths below /docker/registry/v2/repositories. Only the
-    metadata service calls it. Paths are absolute in the driver's name space; one outside that folder, or below a
-    repository's _uploads, is INVALID_ARGUMENT.
+    metadata service calls it. Paths are absolute in the driver's name space; one outside that folder, or a repository's
+    _uploads or below it, is NAME_INVALID with the detail {"path": ..., "reason": ...}. The folder itself may be listed
+    and looked at. More than 1000 paths in a call are SIZE_INVALID. Nothing has happened in either case.
     """
 
     @staticmethod

@@ -40,16 +40,22 @@ class BlobStoreStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> BlobStoreAsyncStub: ...
     Stat: _grpc.UnaryUnaryMultiCallable[_blob_pb2.StatRequest, _blob_pb2.StatResponse]
-    """Size of each blob that is there. Digests that are not there are left out of the reply."""
+    """Size of each blob that is there, in the order of the request. Digests that are not there are left out of the
+    reply. At most 1000.
+    """
     Read: _grpc.UnaryStreamMultiCallable[_blob_pb2.ReadRequest, _blob_pb2.ReadResponse]
-    """A blob's bytes from an offset, in order, in messages of at most 1 MiB. BLOB_UNKNOWN if it is not there."""
+    """A blob's bytes from an offset, in order, in messages of at most 1 MiB. BLOB_UNKNOWN if it is not there,
+    RANGE_INVALID if the range begins outside it. A stream that ends without an error has all that was asked for: one
+    that cannot fails with RANGE_INVALID (the range goes past the end) or UNAVAILABLE.
+    """
     Get: _grpc.UnaryUnaryMultiCallable[_blob_pb2.GetRequest, _blob_pb2.GetResponse]
-    """A small blob whole (a manifest, an image configuration). BLOB_UNKNOWN if it is not there, and
-    RESOURCE_EXHAUSTED if it is larger than the limit in the request.
+    """A small blob whole (a manifest, an image configuration), verified: content that does not match its digest is
+    BLOB_UNKNOWN, as what is not there. SIZE_INVALID with HTTP status 413 and the detail {"size": <bytes>} if it is
+    larger than the limit in the request or 8 MiB.
     """
     Put: _grpc.UnaryUnaryMultiCallable[_blob_pb2.PutRequest, _blob_pb2.PutResponse]
     """Stores a small blob whole under its canonical digest (sha256), durable before the reply. DIGEST_INVALID, and
-    nothing stored, if the content does not match the digest in the request.
+    nothing stored, if the content does not match the digest in the request; SIZE_INVALID (413) over 8 MiB.
     """
     Delete: _grpc.UnaryUnaryMultiCallable[_blob_pb2.DeleteRequest, _blob_pb2.DeleteResponse]
     """Removes a blob's bytes. Only garbage collection calls it. BLOB_UNKNOWN if it is not there."""
@@ -62,16 +68,22 @@ class BlobStoreAsyncStub(BlobStoreStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Stat: _aio.UnaryUnaryMultiCallable[_blob_pb2.StatRequest, _blob_pb2.StatResponse]  # type: ignore[assignment]
-    """Size of each blob that is there. Digests that are not there are left out of the reply."""
+    """Size of each blob that is there, in the order of the request. Digests that are not there are left out of the
+    reply. At most 1000.
+    """
     Read: _aio.UnaryStreamMultiCallable[_blob_pb2.ReadRequest, _blob_pb2.ReadResponse]  # type: ignore[assignment]
-    """A blob's bytes from an offset, in order, in messages of at most 1 MiB. BLOB_UNKNOWN if it is not there."""
+    """A blob's bytes from an offset, in order, in messages of at most 1 MiB. BLOB_UNKNOWN if it is not there,
+    RANGE_INVALID if the range begins outside it. A stream that ends without an error has all that was asked for: one
+    that cannot fails with RANGE_INVALID (the range goes past the end) or UNAVAILABLE.
+    """
     Get: _aio.UnaryUnaryMultiCallable[_blob_pb2.GetRequest, _blob_pb2.GetResponse]  # type: ignore[assignment]
-    """A small blob whole (a manifest, an image configuration). BLOB_UNKNOWN if it is not there, and
-    RESOURCE_EXHAUSTED if it is larger than the limit in the request.
+    """A small blob whole (a manifest, an image configuration), verified: content that does not match its digest is
+    BLOB_UNKNOWN, as what is not there. SIZE_INVALID with HTTP status 413 and the detail {"size": <bytes>} if it is
+    larger than the limit in the request or 8 MiB.
     """
     Put: _aio.UnaryUnaryMultiCallable[_blob_pb2.PutRequest, _blob_pb2.PutResponse]  # type: ignore[assignment]
     """Stores a small blob whole under its canonical digest (sha256), durable before the reply. DIGEST_INVALID, and
-    nothing stored, if the content does not match the digest in the request.
+    nothing stored, if the content does not match the digest in the request; SIZE_INVALID (413) over 8 MiB.
     """
     Delete: _aio.UnaryUnaryMultiCallable[_blob_pb2.DeleteRequest, _blob_pb2.DeleteResponse]  # type: ignore[assignment]
     """Removes a blob's bytes. Only garbage collection calls it. BLOB_UNKNOWN if it is not there."""
@@ -87,7 +99,9 @@ class BlobStoreServicer(metaclass=_abc_1.ABCMeta):
         request: _blob_pb2.StatRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_blob_pb2.StatResponse, _abc.Awaitable[_blob_pb2.StatResponse]]:
-        """Size of each blob that is there. Digests that are not there are left out of the reply."""
+        """Size of each blob that is there, in the order of the request. Digests that are not there are left out of the
+        reply. At most 1000.
+        """
 
     @_abc_1.abstractmethod
     def Read(
@@ -95,7 +109,10 @@ class BlobStoreServicer(metaclass=_abc_1.ABCMeta):
         request: _blob_pb2.ReadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_blob_pb2.ReadResponse], _abc.AsyncIterator[_blob_pb2.ReadResponse]]:
-        """A blob's bytes from an offset, in order, in messages of at most 1 MiB. BLOB_UNKNOWN if it is not there."""
+        """A blob's bytes from an offset, in order, in messages of at most 1 MiB. BLOB_UNKNOWN if it is not there,
+        RANGE_INVALID if the range begins outside it. A stream that ends without an error has all that was asked for: one
+        that cannot fails with RANGE_INVALID (the range goes past the end) or UNAVAILABLE.
+        """
 
     @_abc_1.abstractmethod
     def Get(
@@ -103,8 +120,9 @@ class BlobStoreServicer(metaclass=_abc_1.ABCMeta):
         request: _blob_pb2.GetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_blob_pb2.GetResponse, _abc.Awaitable[_blob_pb2.GetResponse]]:
-        """A small blob whole (a manifest, an image configuration). BLOB_UNKNOWN if it is not there, and
-        RESOURCE_EXHAUSTED if it is larger than the limit in the request.
+        """A small blob whole (a manifest, an image configuration), verified: content that does not match its digest is
+        BLOB_UNKNOWN, as what is not there. SIZE_INVALID with HTTP status 413 and the detail {"size": <bytes>} if it is
+        larger than the limit in the request or 8 MiB.
         """
 
     @_abc_1.abstractmethod
@@ -114,7 +132,7 @@ class BlobStoreServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_blob_pb2.PutResponse, _abc.Awaitable[_blob_pb2.PutResponse]]:
         """Stores a small blob whole under its canonical digest (sha256), durable before the reply. DIGEST_INVALID, and
-        nothing stored, if the content does not match the digest in the request.
+        nothing stored, if the content does not match the digest in the request; SIZE_INVALID (413) over 8 MiB.
         """
 
     @_abc_1.abstractmethod
@@ -132,7 +150,14 @@ class UploadsStub:
 
     An upload's calls are serialized by the service. Every call but Start and Status names the offset that the caller
     believes the upload to be at, and is refused with RANGE_INVALID if it is elsewhere: of two appends at one offset,
-    one wins. The detail of that RANGE_INVALID is {"offset": <bytes stored>}.
+    one wins. The detail of that RANGE_INVALID is {"offset": <bytes stored>}. A call that waits for another one's upload
+    is refused in the same way after 30 seconds, and at once when another process has the upload.
+
+    A stream that breaks (the caller cancels it, its deadline passes, its connection goes) leaves what arrived in the
+    upload. Half-closing the stream says that it is complete, so a caller that lost its own client cancels the call.
+
+    A full storage is UNAVAILABLE with the detail "the storage is full", and any other failure of it UNAVAILABLE with "the
+    storage failed"; the upload stays, unless what failed is to make its bytes durable: then it is gone.
     """
 
     @_typing.overload
@@ -141,14 +166,20 @@ class UploadsStub:
     def __new__(cls, channel: _aio.Channel) -> UploadsAsyncStub: ...
     Start: _grpc.UnaryUnaryMultiCallable[_blob_pb2.StartUploadRequest, _blob_pb2.Upload]
     Status: _grpc.UnaryUnaryMultiCallable[_blob_pb2.UploadStatusRequest, _blob_pb2.Upload]
-    """BLOB_UPLOAD_UNKNOWN if the upload is finished, cancelled, purged or never was."""
+    """BLOB_UPLOAD_UNKNOWN if the upload is finished, cancelled, purged or never was. Waits for no other call: it may count
+    bytes of one under way.
+    """
     Append: _grpc.StreamUnaryMultiCallable[_blob_pb2.AppendRequest, _blob_pb2.Upload]
-    """The first message is the header, those that follow are data. What was received before the stream broke is kept.
-    SIZE_INVALID, and nothing kept, if header.length is given and the data are not that long.
+    """The first message is the header, those that follow are data; messages of 256 KiB to 1 MiB are the fastest. The data
+    are durable before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
+    is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize. The upload stays,
+    at the offset that Status tells; the detail of the former is {"length": <declared>, "offset": <bytes stored>}.
     """
     Commit: _grpc.StreamUnaryMultiCallable[_blob_pb2.CommitUploadRequest, _blob_pb2.CommitUploadResponse]
     """Appends the stream's data (if any), verifies the digest and moves the content to its address. The upload is gone
-    afterwards, also after DIGEST_INVALID.
+    afterwards, also after DIGEST_INVALID for content that does not match; a malformed digest is DIGEST_INVALID before
+    any data are read, and the upload stays, as it does after every other error. An instance that has not seen all of
+    the upload pass reads it again, which takes the time that its size needs.
     """
     Cancel: _grpc.UnaryUnaryMultiCallable[_blob_pb2.CancelUploadRequest, _blob_pb2.CancelUploadResponse]
     """Drops the upload and its data."""
@@ -159,20 +190,33 @@ class UploadsAsyncStub(UploadsStub):
 
     An upload's calls are serialized by the service. Every call but Start and Status names the offset that the caller
     believes the upload to be at, and is refused with RANGE_INVALID if it is elsewhere: of two appends at one offset,
-    one wins. The detail of that RANGE_INVALID is {"offset": <bytes stored>}.
+    one wins. The detail of that RANGE_INVALID is {"offset": <bytes stored>}. A call that waits for another one's upload
+    is refused in the same way after 30 seconds, and at once when another process has the upload.
+
+    A stream that breaks (the caller cancels it, its deadline passes, its connection goes) leaves what arrived in the
+    upload. Half-closing the stream says that it is complete, so a caller that lost its own client cancels the call.
+
+    A full storage is UNAVAILABLE with the detail "the storage is full", and any other failure of it UNAVAILABLE with "the
+    storage failed"; the upload stays, unless what failed is to make its bytes durable: then it is gone.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Start: _aio.UnaryUnaryMultiCallable[_blob_pb2.StartUploadRequest, _blob_pb2.Upload]  # type: ignore[assignment]
     Status: _aio.UnaryUnaryMultiCallable[_blob_pb2.UploadStatusRequest, _blob_pb2.Upload]  # type: ignore[assignment]
-    """BLOB_UPLOAD_UNKNOWN if the upload is finished, cancelled, purged or never was."""
+    """BLOB_UPLOAD_UNKNOWN if the upload is finished, cancelled, purged or never was. Waits for no other call: it may count
+    bytes of one under way.
+    """
     Append: _aio.StreamUnaryMultiCallable[_blob_pb2.AppendRequest, _blob_pb2.Upload]  # type: ignore[assignment]
-    """The first message is the header, those that follow are data. What was received before the stream broke is kept.
-    SIZE_INVALID, and nothing kept, if header.length is given and the data are not that long.
+    """The first message is the header, those that follow are data; messages of 256 KiB to 1 MiB are the fastest. The data
+    are durable before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
+    is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize. The upload stays,
+    at the offset that Status tells; the detail of the former is {"length": <declared>, "offset": <bytes stored>}.
     """
     Commit: _aio.StreamUnaryMultiCallable[_blob_pb2.CommitUploadRequest, _blob_pb2.CommitUploadResponse]  # type: ignore[assignment]
     """Appends the stream's data (if any), verifies the digest and moves the content to its address. The upload is gone
-    afterwards, also after DIGEST_INVALID.
+    afterwards, also after DIGEST_INVALID for content that does not match; a malformed digest is DIGEST_INVALID before
+    any data are read, and the upload stays, as it does after every other error. An instance that has not seen all of
+    the upload pass reads it again, which takes the time that its size needs.
     """
     Cancel: _aio.UnaryUnaryMultiCallable[_blob_pb2.CancelUploadRequest, _blob_pb2.CancelUploadResponse]  # type: ignore[assignment]
     """Drops the upload and its data."""
@@ -182,7 +226,14 @@ class UploadsServicer(metaclass=_abc_1.ABCMeta):
 
     An upload's calls are serialized by the service. Every call but Start and Status names the offset that the caller
     believes the upload to be at, and is refused with RANGE_INVALID if it is elsewhere: of two appends at one offset,
-    one wins. The detail of that RANGE_INVALID is {"offset": <bytes stored>}.
+    one wins. The detail of that RANGE_INVALID is {"offset": <bytes stored>}. A call that waits for another one's upload
+    is refused in the same way after 30 seconds, and at once when another process has the upload.
+
+    A stream that breaks (the caller cancels it, its deadline passes, its connection goes) leaves what arrived in the
+    upload. Half-closing the stream says that it is complete, so a caller that lost its own client cancels the call.
+
+    A full storage is UNAVAILABLE with the detail "the storage is full", and any other failure of it UNAVAILABLE with "the
+    storage failed"; the upload stays, unless what failed is to make its bytes durable: then it is gone.
     """
 
     @_abc_1.abstractmethod
@@ -198,7 +249,9 @@ class UploadsServicer(metaclass=_abc_1.ABCMeta):
         request: _blob_pb2.UploadStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_blob_pb2.Upload, _abc.Awaitable[_blob_pb2.Upload]]:
-        """BLOB_UPLOAD_UNKNOWN if the upload is finished, cancelled, purged or never was."""
+        """BLOB_UPLOAD_UNKNOWN if the upload is finished, cancelled, purged or never was. Waits for no other call: it may count
+        bytes of one under way.
+        """
 
     @_abc_1.abstractmethod
     def Append(
@@ -206,8 +259,10 @@ class UploadsServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_blob_pb2.AppendRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_blob_pb2.Upload, _abc.Awaitable[_blob_pb2.Upload]]:
-        """The first message is the header, those that follow are data. What was received before the stream broke is kept.
-        SIZE_INVALID, and nothing kept, if header.length is given and the data are not that long.
+        """The first message is the header, those that follow are data; messages of 256 KiB to 1 MiB are the fastest. The data
+        are durable before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
+        is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize. The upload stays,
+        at the offset that Status tells; the detail of the former is {"length": <declared>, "offset": <bytes stored>}.
         """
 
     @_abc_1.abstractmethod
@@ -217,7 +272,9 @@ class UploadsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_blob_pb2.CommitUploadResponse, _abc.Awaitable[_blob_pb2.CommitUploadResponse]]:
         """Appends the stream's data (if any), verifies the digest and moves the content to its address. The upload is gone
-        afterwards, also after DIGEST_INVALID.
+        afterwards, also after DIGEST_INVALID for content that does not match; a malformed digest is DIGEST_INVALID before
+        any data are read, and the upload stays, as it does after every other error. An instance that has not seen all of
+        the upload pass reads it again, which takes the time that its size needs.
         """
 
     @_abc_1.abstractmethod
@@ -232,8 +289,9 @@ def add_UploadsServicer_to_server(servicer: UploadsServicer, server: _typing.Uni
 
 class ObjectStoreStub:
     """The storage driver's calls on small objects, for the paths below /docker/registry/v2/repositories. Only the
-    metadata service calls it. Paths are absolute in the driver's name space; one outside that folder, or below a
-    repository's _uploads, is INVALID_ARGUMENT.
+    metadata service calls it. Paths are absolute in the driver's name space; one outside that folder, or a repository's
+    _uploads or below it, is NAME_INVALID with the detail {"path": ..., "reason": ...}. The folder itself may be listed
+    and looked at. More than 1000 paths in a call are SIZE_INVALID. Nothing has happened in either case.
     """
 
     @_typing.overload
@@ -241,9 +299,13 @@ class ObjectStoreStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ObjectStoreAsyncStub: ...
     GetObjects: _grpc.UnaryUnaryMultiCallable[_blob_pb2.GetObjectsRequest, _blob_pb2.GetObjectsResponse]
-    """Contents in the order of the request; `found` is false for what is not there."""
+    """Contents in the order of the request; `found` is false for what is not there. SIZE_INVALID (413) if they are more
+    than 12 MiB together.
+    """
     PutObjects: _grpc.UnaryUnaryMultiCallable[_blob_pb2.PutObjectsRequest, _blob_pb2.PutObjectsResponse]
-    """Writes each object whole and atomically, one after the other, durable before the reply. Stops at the first error."""
+    """Writes each object whole and atomically, one after the other, durable before the reply. Stops at the first error.
+    SIZE_INVALID (413), and nothing written, if one is over 8 MiB.
+    """
     StatObjects: _grpc.UnaryUnaryMultiCallable[_blob_pb2.StatObjectsRequest, _blob_pb2.StatObjectsResponse]
     """Whether each path is there, and what it is, in the order of the request."""
     ListObjects: _grpc.UnaryUnaryMultiCallable[_blob_pb2.ListObjectsRequest, _blob_pb2.ListObjectsResponse]
@@ -254,15 +316,20 @@ class ObjectStoreStub:
 @_typing.type_check_only
 class ObjectStoreAsyncStub(ObjectStoreStub):
     """The storage driver's calls on small objects, for the paths below /docker/registry/v2/repositories. Only the
-    metadata service calls it. Paths are absolute in the driver's name space; one outside that folder, or below a
-    repository's _uploads, is INVALID_ARGUMENT.
+    metadata service calls it. Paths are absolute in the driver's name space; one outside that folder, or a repository's
+    _uploads or below it, is NAME_INVALID with the detail {"path": ..., "reason": ...}. The folder itself may be listed
+    and looked at. More than 1000 paths in a call are SIZE_INVALID. Nothing has happened in either case.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetObjects: _aio.UnaryUnaryMultiCallable[_blob_pb2.GetObjectsRequest, _blob_pb2.GetObjectsResponse]  # type: ignore[assignment]
-    """Contents in the order of the request; `found` is false for what is not there."""
+    """Contents in the order of the request; `found` is false for what is not there. SIZE_INVALID (413) if they are more
+    than 12 MiB together.
+    """
     PutObjects: _aio.UnaryUnaryMultiCallable[_blob_pb2.PutObjectsRequest, _blob_pb2.PutObjectsResponse]  # type: ignore[assignment]
-    """Writes each object whole and atomically, one after the other, durable before the reply. Stops at the first error."""
+    """Writes each object whole and atomically, one after the other, durable before the reply. Stops at the first error.
+    SIZE_INVALID (413), and nothing written, if one is over 8 MiB.
+    """
     StatObjects: _aio.UnaryUnaryMultiCallable[_blob_pb2.StatObjectsRequest, _blob_pb2.StatObjectsResponse]  # type: ignore[assignment]
     """Whether each path is there, and what it is, in the order of the request."""
     ListObjects: _aio.UnaryUnaryMultiCallable[_blob_pb2.ListObjectsRequest, _blob_pb2.ListObjectsResponse]  # type: ignore[assignment]
@@ -272,8 +339,9 @@ class ObjectStoreAsyncStub(ObjectStoreStub):
 
 class ObjectStoreServicer(metaclass=_abc_1.ABCMeta):
     """The storage driver's calls on small objects, for the paths below /docker/registry/v2/repositories. Only the
-    metadata service calls it. Paths are absolute in the driver's name space; one outside that folder, or below a
-    repository's _uploads, is INVALID_ARGUMENT.
+    metadata service calls it. Paths are absolute in the driver's name space; one outside that folder, or a repository's
+    _uploads or below it, is NAME_INVALID with the detail {"path": ..., "reason": ...}. The folder itself may be listed
+    and looked at. More than 1000 paths in a call are SIZE_INVALID. Nothing has happened in either case.
     """
 
     @_abc_1.abstractmethod
@@ -282,7 +350,9 @@ class ObjectStoreServicer(metaclass=_abc_1.ABCMeta):
         request: _blob_pb2.GetObjectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_blob_pb2.GetObjectsResponse, _abc.Awaitable[_blob_pb2.GetObjectsResponse]]:
-        """Contents in the order of the request; `found` is false for what is not there."""
+        """Contents in the order of the request; `found` is false for what is not there. SIZE_INVALID (413) if they are more
+        than 12 MiB together.
+        """
 
     @_abc_1.abstractmethod
     def PutObjects(
@@ -290,7 +360,9 @@ class ObjectStoreServicer(metaclass=_abc_1.ABCMeta):
         request: _blob_pb2.PutObjectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_blob_pb2.PutObjectsResponse, _abc.Awaitable[_blob_pb2.PutObjectsResponse]]:
-        """Writes each object whole and atomically, one after the other, durable before the reply. Stops at the first error."""
+        """Writes each object whole and atomically, one after the other, durable before the reply. Stops at the first error.
+        SIZE_INVALID (413), and nothing written, if one is over 8 MiB.
+        """
 
     @_abc_1.abstractmethod
     def StatObjects(
