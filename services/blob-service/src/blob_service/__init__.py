@@ -1,0 +1,1 @@
+"""Moorage's blob service: it owns the bytes."""

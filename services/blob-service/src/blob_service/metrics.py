@@ -1,0 +1,15 @@
+"""What the blob service counts, beside what the drivers and the RPC server do."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+UPLOAD_BYTES = Counter("moorage_upload_bytes_total", "Bytes that uploads received and stored.")
+BLOB_READ_BYTES = Counter("moorage_blob_read_bytes_total", "Bytes of blobs that were read for a caller.")
+UPLOADS_OPEN = Gauge("moorage_uploads_open", "Uploads that a call is writing to, committing or cancelling.")
+UPLOAD_REHASHES = Counter(
+    "moorage_upload_rehash_total", "Commits that had to read stored bytes again to know their digest."
+)
+CORRUPT_BLOBS = Counter(
+    "moorage_blob_corrupt_total", "Reads of small blobs whose content did not match its digest."
+)

@@ -1,0 +1,174 @@
+"""The small parts that the guarantees stand on: locks by key, work that is completed, chunks read ahead."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from blob_service.cancellation import run_to_completion
+from blob_service.concurrency import CALLS_AT_ONCE, gather_bounded
+from blob_service.locks import KeyedLocks, LockTimeoutError
+from blob_service.streams import read_ahead
+
+
+async def test_a_lock_is_held_by_one_and_forgotten_after_the_last() -> None:
+    locks: KeyedLocks[str] = KeyedLocks()
+    inside = 0
+
+    async def enter(key: str) -> None:
+        nonlocal inside
+        async with locks.hold(key):
+            inside += 1
+            assert inside == 1
+            await asyncio.sleep(0)
+            inside -= 1
+
+    await asyncio.gather(*(enter("a") for _ in range(20)))
+    assert len(locks) == 0
+
+
+async def test_locks_of_different_keys_do_not_wait_for_each_other() -> None:
+    locks: KeyedLocks[str] = KeyedLocks()
+    async with locks.hold("a"), locks.hold("b", timeout=0.01):
+        assert len(locks) == 2
+
+
+async def test_a_lock_that_cannot_be_had_in_time_is_given_up() -> None:
+    locks: KeyedLocks[str] = KeyedLocks()
+    async with locks.hold("a"):
+        with pytest.raises(LockTimeoutError):
+            async with locks.hold("a", timeout=0.01):
+                pytest.fail("two holders")
+    async with locks.hold("a", timeout=0.01):
+        assert len(locks) == 1
+
+
+async def test_a_waiter_that_is_cancelled_leaves_no_trace() -> None:
+    locks: KeyedLocks[str] = KeyedLocks()
+
+    async def wait() -> None:
+        async with locks.hold("a"):
+            pytest.fail("two holders")
+
+    async with locks.hold("a"):
+        waiter = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+    assert len(locks) == 0
+
+
+async def test_a_time_out_of_the_holder_is_the_holders_own() -> None:
+    locks: KeyedLocks[str] = KeyedLocks()
+    with pytest.raises(TimeoutError):
+        async with locks.hold("a", timeout=1):
+            raise TimeoutError
+
+
+async def test_work_is_completed_though_its_caller_is_cancelled_twice() -> None:
+    steps = []
+
+    async def work() -> None:
+        for step in range(3):
+            await asyncio.sleep(0.02)
+            steps.append(step)
+
+    task = asyncio.create_task(run_to_completion(work()))
+    for _ in range(2):
+        await asyncio.sleep(0.01)
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert steps == [0, 1, 2]
+
+
+async def test_what_work_returns_or_raises_is_the_callers() -> None:
+    async def give(value: int) -> int:
+        await asyncio.sleep(0)
+        if value < 0:
+            raise ValueError("negative")
+        return value
+
+    assert await run_to_completion(give(3)) == 3
+    with pytest.raises(ValueError, match="negative"):
+        await run_to_completion(give(-1))
+
+
+async def test_a_failure_of_work_whose_caller_was_cancelled_is_the_cause() -> None:
+    async def work() -> None:
+        await asyncio.sleep(0.02)
+        raise ValueError("too late")
+
+    task = asyncio.create_task(run_to_completion(work()))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+async def test_reading_ahead_holds_one_chunk_more_than_the_caller() -> None:
+    fetched = 0
+
+    async def source():
+        nonlocal fetched
+        for number in range(10):
+            fetched += 1
+            yield bytes([number])
+
+    seen = []
+    async for chunk in read_ahead(source()):
+        await asyncio.sleep(0.005)
+        seen.append(chunk)
+        assert fetched <= len(seen) + 1
+    assert seen == [bytes([number]) for number in range(10)]
+
+
+async def test_an_error_of_the_source_comes_after_what_came_before_it() -> None:
+    async def source():
+        yield b"1"
+        yield b"2"
+        raise ValueError("broken")
+
+    seen = []
+
+    async def read() -> None:
+        async for chunk in read_ahead(source()):
+            await asyncio.sleep(0.005)
+            seen.append(chunk)
+
+    with pytest.raises(ValueError, match="broken"):
+        await read()
+    assert seen == [b"1", b"2"]
+
+
+async def test_calls_are_bounded_and_keep_their_order() -> None:
+    running = highest = 0
+
+    async def call(number: int) -> int:
+        nonlocal running, highest
+        running += 1
+        highest = max(highest, running)
+        await asyncio.sleep(0.001)
+        running -= 1
+        return number * 2
+
+    assert await gather_bounded(call, range(100)) == [number * 2 for number in range(100)]
+    assert highest == CALLS_AT_ONCE
+
+
+async def test_the_first_error_ends_the_other_calls() -> None:
+    finished = []
+
+    async def call(number: int) -> None:
+        if number == 0:
+            raise ValueError("first")
+        await asyncio.sleep(0.05)
+        finished.append(number)
+
+    with pytest.raises(ValueError, match="first"):
+        await gather_bounded(call, range(40))
+    await asyncio.sleep(0.1)
+    assert finished == []
