@@ -1,0 +1,74 @@
+"""moorage.v1.BlobStore."""
+
+# ruff: noqa: N802  methods have the contract's names
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from blob_service.blobs import Blob, Blobs
+from blob_service.failures import parse_digest, storage_failures
+from moorage.errors import ErrorCode, RegistryError
+from moorage.v1 import blob_pb2, common_pb2
+from moorage.v1.blob_pb2_grpc import BlobStoreServicer
+
+# What is known of a blob's type here, where it is only bytes.
+MEDIA_TYPE = "application/octet-stream"
+
+MAX_DIGESTS = 1000
+
+# The call's servicer context; grpcio types it differently in each handler shape.
+_Context = Any
+
+
+class BlobStore(BlobStoreServicer):
+    """Serves the blobs."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    async def Stat(self, request: blob_pb2.StatRequest, context: _Context) -> blob_pb2.StatResponse:
+        """See blob.proto."""
+        if len(request.digests) > MAX_DIGESTS:
+            detail = {"digests": len(request.digests), "limit": MAX_DIGESTS}
+            raise RegistryError(ErrorCode.SIZE_INVALID, detail)
+        digests = [parse_digest(text) for text in request.digests]
+        with storage_failures():
+            found = await self._blobs.stat(digests)
+        return blob_pb2.StatResponse(descriptors=[descriptor_of(blob) for blob in found])
+
+    async def Read(
+        self, request: blob_pb2.ReadRequest, context: _Context
+    ) -> AsyncIterator[blob_pb2.ReadResponse]:
+        """See blob.proto."""
+        digest = parse_digest(request.digest)
+        with storage_failures():
+            async with await self._blobs.read(digest, request.offset, request.length or None) as chunks:
+                async for chunk in chunks:
+                    yield blob_pb2.ReadResponse(data=chunk)
+
+    async def Get(self, request: blob_pb2.GetRequest, context: _Context) -> blob_pb2.GetResponse:
+        """See blob.proto."""
+        digest = parse_digest(request.digest)
+        with storage_failures():
+            return blob_pb2.GetResponse(content=await self._blobs.get(digest, request.max_size))
+
+    async def Put(self, request: blob_pb2.PutRequest, context: _Context) -> blob_pb2.PutResponse:
+        """See blob.proto."""
+        expected = parse_digest(request.digest) if request.digest else None
+        with storage_failures():
+            blob = await self._blobs.put(request.content, expected)
+        return blob_pb2.PutResponse(descriptor=descriptor_of(blob))
+
+    async def Delete(self, request: blob_pb2.DeleteRequest, context: _Context) -> blob_pb2.DeleteResponse:
+        """See blob.proto."""
+        digest = parse_digest(request.digest)
+        with storage_failures():
+            await self._blobs.delete(digest)
+        return blob_pb2.DeleteResponse()
+
+
+def descriptor_of(blob: Blob) -> common_pb2.Descriptor:
+    """A blob on the wire."""
+    return common_pb2.Descriptor(media_type=MEDIA_TYPE, digest=str(blob.digest), size=blob.size)
