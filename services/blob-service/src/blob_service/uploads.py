@@ -1,0 +1,239 @@
+"""The state machine of an upload: started, appended to, then committed or cancelled.
+
+An upload is known as long as both its `startedat` and its `data` are there; all its state is in storage, so
+any instance continues it. Calls on one upload run one after the other: in this process by a lock, between
+processes by the driver's hold on the file. Each names the offset that it believes the upload to be at.
+
+A commit's steps, each durable before the next: the bytes, verified; the move to their address; the removal of
+the upload's folder. A crash between two of them leaves either an upload that can be committed again or a blob
+that no repository links.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from blob_service.blobs import Blob, Blobs
+from blob_service.cancellation import run_to_completion
+from blob_service.drivers.interface import (
+    FileWriter,
+    InvalidPathError,
+    PathNotFoundError,
+    StorageDriver,
+    StorageError,
+    WriterBusyError,
+)
+from blob_service.failures import digest_mismatch
+from blob_service.hashing import RunningHash, RunningHashes
+from blob_service.layout import UploadKey, upload_data, upload_folder, upload_started_at
+from blob_service.locks import KeyedLocks, LockTimeoutError
+from blob_service.metrics import UPLOADS_OPEN
+from blob_service.upload_writer import UploadWriter
+from moorage.digest import Digest
+from moorage.errors import ErrorCode, RegistryError
+
+LOCK_SECONDS = 30.0
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload: how many bytes are stored, and when it was started (RFC 3339, UTC)."""
+
+    key: UploadKey
+    offset: int
+    started_at: str
+
+
+class Uploads:
+    """The uploads of one storage driver.
+
+    Every call raises RegistryError BLOB_UPLOAD_UNKNOWN for an upload that is not (or no longer) known.
+    Those that name an offset raise RANGE_INVALID, with the detail {"offset": <bytes stored>}, when the upload
+    is elsewhere, when another process has it, or when another call has had it for `lock_seconds`.
+    """
+
+    def __init__(
+        self,
+        driver: StorageDriver,
+        blobs: Blobs,
+        executor: Executor,
+        *,
+        size_limit: int = 0,
+        lock_seconds: float = LOCK_SECONDS,
+    ) -> None:
+        self._driver = driver
+        self._blobs = blobs
+        self._executor = executor
+        self._size_limit = size_limit
+        self._lock_seconds = lock_seconds
+        self._locks: KeyedLocks[UploadKey] = KeyedLocks()
+        self._hashes = RunningHashes()
+
+    async def start(self, key: UploadKey, algorithm: str) -> Upload:
+        """Start the upload of a new key. `algorithm` is what its digest will be of, as far as is known."""
+        started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        await self._driver.put_content(upload_started_at(key), started_at.encode())
+        try:
+            async with await self._driver.writer(upload_data(key)):
+                pass
+        except StorageError:
+            await self._remove(key)
+            raise
+        self._hashes.put(key, RunningHash(self._executor, [algorithm]))
+        return Upload(key, 0, started_at)
+
+    async def status(self, key: UploadKey) -> Upload:
+        """Where an upload stands. It waits for no other call, so one under way may be counted in part."""
+        started_at = await self._started_at(key)
+        return Upload(key, await self._stored(key), started_at)
+
+    async def append(
+        self, key: UploadKey, offset: int, chunks: AsyncIterator[bytes], *, length: int | None
+    ) -> Upload:
+        """Append a stream; durable when this returns, and kept as far as it came when it does not.
+
+        Raises RegistryError SIZE_INVALID when the stream is not `length` bytes long or makes the upload
+        larger than is allowed; the upload stays.
+        """
+        started_at = await self._started_at(key)
+        async with self._hold(key, offset) as upload:
+            await upload.receive(chunks, length=length, limit=self._size_limit)
+        return Upload(key, upload.size, started_at)
+
+    async def commit(
+        self,
+        key: UploadKey,
+        offset: int,
+        provisional: Digest,
+        chunks: AsyncIterator[bytes],
+        *,
+        length: int | None,
+    ) -> Blob:
+        """Append a stream (if any), verify the content and move it to its address, that of its sha256.
+
+        `chunks` must raise, not end, when the stream broke. Raises RegistryError DIGEST_INVALID when the
+        content does not have the provisional digest: then the upload is gone and nothing is stored; and as
+        `append` does, the upload staying.
+        """
+        await self._started_at(key)
+        async with self._hold(key, offset) as upload:
+            await upload.receive(chunks, length=length, limit=self._size_limit)
+            await upload.catch_up(provisional.algorithm, self._executor)
+            if upload.running.digest(provisional.algorithm) != provisional:
+                await run_to_completion(self._drop(upload))
+                raise digest_mismatch(provisional)
+            return await run_to_completion(self._publish(upload))
+
+    async def cancel(self, key: UploadKey, offset: int) -> None:
+        """Drop an upload and its data."""
+        await self._started_at(key)
+        async with self._hold(key, offset) as upload:
+            await run_to_completion(self._drop(upload))
+
+    async def _publish(self, upload: UploadWriter) -> Blob:
+        blob = await self._blobs.adopt(upload, upload.running.digest())
+        await self._remove(upload.key)
+        return blob
+
+    async def _drop(self, upload: UploadWriter) -> None:
+        await upload.discard()
+        await self._remove(upload.key)
+
+    @asynccontextmanager
+    async def _hold(self, key: UploadKey, offset: int) -> AsyncIterator[UploadWriter]:
+        """Hold an upload that is at `offset`, and let go of it at the end, whatever happens."""
+        try:
+            async with self._locks.hold(key, timeout=self._lock_seconds):
+                upload = await self._open(key, offset)
+                with UPLOADS_OPEN.track_inprogress():
+                    try:
+                        yield upload
+                    finally:
+                        await run_to_completion(self._let_go(upload))
+        except LockTimeoutError as error:
+            raise _elsewhere(await self._stored(key)) from error
+        except PathNotFoundError as error:
+            # Cancelled, finished or purged by somebody else meanwhile.
+            raise upload_unknown(key.id) from error
+
+    async def _open(self, key: UploadKey, offset: int) -> UploadWriter:
+        file: FileWriter | None
+        try:
+            file = await self._driver.writer(upload_data(key), append=True)
+            size = file.size
+        except WriterBusyError as error:
+            raise _elsewhere(await self._stored(key)) from error
+        except PathNotFoundError:
+            file, size = None, await self._stored(key)
+        if size != offset:
+            if file is not None:
+                await run_to_completion(file.close())
+            raise _elsewhere(size)
+        running = self._hashes.take(key)
+        if running is None or running.offset > size:
+            running = RunningHash(self._executor)
+        return UploadWriter(self._driver, key, file, size, running)
+
+    async def _let_go(self, upload: UploadWriter) -> None:
+        try:
+            await upload.close()
+        except StorageError:
+            # Storage may hold anything now, and would perhaps say next time that all is well.
+            log.exception("an upload is dropped: its bytes could not be made durable", upload=upload.key.id)
+            await self._remove(upload.key)
+            raise
+        if not upload.ended and upload.running.offset <= upload.size:
+            self._hashes.put(upload.key, upload.running)
+
+    async def _remove(self, key: UploadKey) -> None:
+        """Remove an upload's folder. Its data are gone or void, so that a failure is only litter."""
+        try:
+            await self._driver.delete(upload_folder(key))
+        except PathNotFoundError:
+            return
+        except StorageError as error:
+            log.warning("an upload's folder could not be removed", upload=key.id, error=str(error))
+
+    async def _started_at(self, key: UploadKey) -> str:
+        try:
+            content = await self._driver.get_content(upload_started_at(key))
+        except (PathNotFoundError, InvalidPathError) as error:
+            raise upload_unknown(key.id) from error
+        text = content.decode("ascii", "replace")
+        if _RFC3339.fullmatch(text) is None:
+            log.warning("an upload's startedat is not a time", upload=key.id, content=text[:64])
+            raise upload_unknown(key.id)
+        return text
+
+    async def _stored(self, key: UploadKey) -> int:
+        try:
+            return (await self._driver.stat(upload_data(key))).size
+        except PathNotFoundError:
+            pass
+        # A backend may show a file only when it is complete; its writer knows.
+        try:
+            file = await self._driver.writer(upload_data(key), append=True)
+        except PathNotFoundError as error:
+            raise upload_unknown(key.id) from error
+        async with file:
+            return file.size
+
+
+def upload_unknown(upload_id: str) -> RegistryError:
+    """There is no such upload."""
+    return RegistryError(ErrorCode.BLOB_UPLOAD_UNKNOWN, {"upload": upload_id[:128]})
+
+
+def _elsewhere(offset: int) -> RegistryError:
+    return RegistryError(ErrorCode.RANGE_INVALID, {"offset": offset})
