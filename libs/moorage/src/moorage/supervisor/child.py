@@ -32,6 +32,7 @@ class Program:
     is_ready: Callable[[int], Awaitable[bool]]  # takes the process id
     drain_limit: float
     passes_on: Callable[[bytes], bool] = every_line
+    descriptors: tuple[int, ...] = ()  # of the supervisor's, to be kept open
 
 
 class Child:
@@ -60,6 +61,7 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stderr=writing,
                 start_new_session=True,
+                pass_fds=program.descriptors,
             )
         except BaseException:
             os.close(reading)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from moorage.supervisor.errors import DataFolderInUseError
+
+# Seconds to wait for the data folder.
+LOCK_WAIT = 3.0
 
 _LOCK = "lock"
 _SECRET = "http.secret"  # noqa: S105  a file's name
@@ -22,32 +28,66 @@ _RUNTIME_PREFIX = "moorage-"
 _RUNTIME_PATH_MAX = 67
 
 
-@contextmanager
-def locked(data: Path) -> Iterator[Path]:
-    """Hold the data folder, which is made when it is not there, and a private runtime folder beside it.
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """What a supervisor holds: `runtime` for sockets, and `lock`, a descriptor that keeps others off `data`.
 
-    Yields the runtime folder (mode 0700, a short path), which is removed at the end; one that a killed
-    supervisor left behind is removed now. Raises DataFolderInUseError, or OSError.
+    A child that writes below `data` is given the lock too, so that it is held until both have ended.
     """
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(data / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "r+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataFolderInUseError(f"{data} is in use by another 'moorage up'") from error
+
+    data: Path
+    runtime: Path
+    lock: int
+
+
+@asynccontextmanager
+async def held(data: Path) -> AsyncIterator[Folders]:
+    """Hold the data folder, which is made when it is not there, and a private runtime folder (mode 0700).
+
+    The runtime folder is removed at the end; one that a killed supervisor left behind is removed now. Raises
+    DataFolderInUseError, or OSError.
+    """
+    with _open_lock(data) as lock:
+        await _take(lock, data)
         _remove_left_over(Path(lock.read().strip()))
         runtime = _make_runtime_folder(os.environ)
         try:
-            lock.seek(0)
-            lock.truncate()
-            lock.write(str(runtime))
-            lock.flush()
-            yield runtime
+            _note(lock, str(runtime))
+            yield Folders(data, runtime, lock.fileno())
         finally:
             shutil.rmtree(runtime)
-            lock.seek(0)
-            lock.truncate()
+            _note(lock, "")
+
+
+def _open_lock(data: Path) -> TextIO:
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return open(data / _LOCK, "r+", encoding="utf-8", opener=_private)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o600)
+
+
+async def _take(lock: TextIO, data: Path) -> None:
+    """Lock the file; the children of a supervisor that was killed may still be ending."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + LOCK_WAIT
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if loop.time() > deadline:
+                raise DataFolderInUseError(f"{data} is in use by another 'moorage up'") from error
+            await asyncio.sleep(0.1)
+        else:
+            return
+
+
+def _note(lock: TextIO, text: str) -> None:
+    lock.seek(0)
+    lock.truncate()
+    lock.write(text)
+    lock.flush()
 
 
 def shared_secret(data: Path) -> str:

@@ -11,7 +11,7 @@ import structlog
 from moorage.config import Configuration, ConfigurationError, embedded_default
 from moorage.supervisor.broker import EmbeddedBroker, find_nats_server, is_worth_saying
 from moorage.supervisor.child import Program
-from moorage.supervisor.folders import locked, shared_secret
+from moorage.supervisor.folders import Folders, held, shared_secret
 from moorage.supervisor.listener import Listener
 from moorage.supervisor.programs import backend_programs, gateway_program, service_environment
 from moorage.supervisor.supervisor import Signals, Supervisor
@@ -43,12 +43,12 @@ async def up(
     """
     listener = Listener.of(config)
     listener.check_free()
-    with locked(data) as runtime:
+    async with held(data) as folders:
         signals = Signals()
         signals.listen()
         supervisor = Supervisor(signals)
         try:
-            if await _start(supervisor, config, config_path, data, runtime, environ):
+            if await _start(supervisor, config, config_path, folders, environ):
                 announce(f"Moorage is ready at {listener} ({_storage(config)})")
                 await supervisor.watch()
         finally:
@@ -62,17 +62,22 @@ async def _start(
     supervisor: Supervisor,
     config: Configuration,
     config_path: Path | None,
-    data: Path,
-    runtime: Path,
+    folders: Folders,
     environ: Mapping[str, str],
 ) -> bool:
     """Start the broker, the services that need its address, the gateway. False when told to stop before."""
+    data, runtime = folders.data, folders.runtime
     broker_url = None
     if "url" not in config.services.nats.model_fields_set:
         broker = EmbeddedBroker(find_nats_server(), data / "nats", runtime)
-        command = broker.command(os.getpid())
         program = Program(
-            "nats-server", command, environ, broker.is_ready, BROKER_DRAIN_LIMIT, is_worth_saying
+            "nats-server",
+            broker.command(os.getpid()),
+            environ,
+            broker.is_ready,
+            BROKER_DRAIN_LIMIT,
+            is_worth_saying,
+            (folders.lock,),
         )
         if not await supervisor.start([program]):
             return False
