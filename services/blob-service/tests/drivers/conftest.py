@@ -39,8 +39,11 @@ def check_filesystem_released(folder: Path) -> None:
     left = [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]
     assert not left, f"files left on disk: {left}"
     assert not open_below(folder), "file descriptors left open"
-    threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("filesystem")]
-    assert not threads, f"threads left: {threads}"
+    assert not threads_of_filesystem(), "threads left"
+
+
+def threads_of_filesystem() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("filesystem")]
 
 
 def open_below(folder: Path) -> list[str]:
@@ -151,6 +154,63 @@ def large_stream(backend: Backend) -> LargeStream:
 
 
 @pytest.fixture
-def open_descriptors(tmp_path: Path) -> Callable[[], list[str]]:
-    """Says what this process has open below the test's folder."""
-    return lambda: open_below(tmp_path)
+def root(tmp_path: Path) -> Path:
+    """Where the driver of the fixture `filesystem` keeps what it keeps."""
+    return tmp_path / "storage"
+
+
+@pytest.fixture
+async def filesystem(root: Path) -> AsyncIterator[StorageDriver]:
+    """A filesystem driver, which the test fails for leaving open what it opened."""
+    driver = factory.create("filesystem", {"rootdirectory": str(root), "maxthreads": 25})
+    yield driver
+    await driver.close()
+    assert not open_below(root), "file descriptors left open"
+    assert not threads_of_filesystem(), "threads left"
+
+
+@pytest.fixture
+def open_files(root: Path) -> Callable[[], list[str]]:
+    """Says what this process has open at the root or below it."""
+    return lambda: open_below(root)
+
+
+@dataclass(frozen=True)
+class SystemCall:
+    """A file system call: its name, the path that it is about, and the thread that made it."""
+
+    name: str
+    subject: str
+    thread: threading.Thread
+
+
+@pytest.fixture
+def system_calls(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[SystemCall]:
+    """The file system calls that are made below the root from now on, in order."""
+    made: list[SystemCall] = []
+
+    def path_of(target: object, folder: int | None = None) -> str:
+        if isinstance(target, int):
+            return os.readlink(f"/proc/self/fd/{target}")
+        return os.path.join("" if folder is None else path_of(folder), os.fspath(target))
+
+    def recorded(name: str, call: Callable[..., object]) -> Callable[..., object]:
+        def record(target: object, *args: object, **options: object) -> object:
+            if name == "rename":
+                subject = path_of(args[0], options["dst_dir_fd"])
+            else:
+                subject = path_of(target, options.get("dir_fd"))
+            if subject == str(root) or subject.startswith(f"{root}/"):
+                made.append(
+                    SystemCall(name, subject.removeprefix(str(root)) or "/", threading.current_thread())
+                )
+            return call(target, *args, **options)
+
+        return record
+
+    for name in (
+        *("open", "close", "stat", "fstat", "scandir", "listdir", "pread", "pwrite", "ftruncate"),
+        *("mkdir", "rename", "unlink", "rmdir", "fsync", "fdatasync"),
+    ):
+        monkeypatch.setattr(os, name, recorded(name, getattr(os, name)))
+    return made

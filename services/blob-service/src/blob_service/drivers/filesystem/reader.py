@@ -50,10 +50,11 @@ class FilesystemReader(FileReader):
             await self._pool.complete(lambda: os.close(descriptor))
 
     async def _next_chunk(self) -> bytes | None:
-        ahead = self._ahead or self._start()
-        if ahead is None:
+        if self._ahead is None:
+            self._ahead = self._start()
+        if self._ahead is None:
             return None
-        chunk = await asyncio.shield(ahead)
+        chunk = await asyncio.shield(self._ahead)
         self._ahead = None
         self._ahead = self._start()
         return chunk

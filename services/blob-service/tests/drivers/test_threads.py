@@ -1,0 +1,137 @@
+"""Blocking calls in a bounded pool of threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from blob_service.drivers.errors import DriverError
+from blob_service.drivers.threads import ThreadPool, settle
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[ThreadPool]:
+    pool = ThreadPool("pooled", 2)
+    yield pool
+    await pool.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pooled")]
+
+
+def fail() -> None:
+    raise FileNotFoundError("nothing here")
+
+
+async def test_a_call_runs_in_another_thread_and_gives_its_result(pool: ThreadPool) -> None:
+    assert await pool.run(threading.get_ident) != threading.get_ident()
+    assert await pool.complete(lambda: "result") == "result"
+    assert await pool.start(lambda: "result") == "result"
+
+
+async def test_what_a_call_raises_reaches_the_caller(pool: ThreadPool) -> None:
+    for run in (pool.run, pool.complete, pool.start):
+        with pytest.raises(FileNotFoundError, match="nothing here"):
+            await run(fail)
+
+
+async def test_no_more_calls_than_threads_go_on_at_once(pool: ThreadPool) -> None:
+    lock = threading.Lock()
+    running: list[int] = [0]
+    most: list[int] = [0]
+
+    def call() -> None:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.005)
+        with lock:
+            running[0] -= 1
+
+    await asyncio.gather(*(pool.run(call) for _ in range(10)))
+    assert most == [2]
+
+
+async def test_a_cancelled_caller_waits_for_its_call_and_its_result_is_discarded(pool: ThreadPool) -> None:
+    begun, released = threading.Event(), threading.Event()
+    discarded: list[str] = []
+
+    def call() -> str:
+        begun.set()
+        released.wait(10)
+        return "result"
+
+    task = asyncio.create_task(pool.run(call, discard=discarded.append))
+    await asyncio.to_thread(begun.wait, 10)
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0.01)
+    assert not task.done()
+    released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert discarded == ["result"]
+
+
+async def test_a_result_that_never_was_is_not_discarded(pool: ThreadPool) -> None:
+    begun, released = threading.Event(), threading.Event()
+    discarded: list[object] = []
+
+    def call() -> None:
+        begun.set()
+        released.wait(10)
+        fail()
+
+    task = asyncio.create_task(pool.run(call, discard=discarded.append))
+    await asyncio.to_thread(begun.wait, 10)
+    task.cancel()
+    released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert discarded == []
+
+
+@pytest.mark.parametrize("must_complete", [False, True])
+async def test_a_call_cancelled_before_it_began_happens_only_if_it_must(
+    pool: ThreadPool, must_complete: bool
+) -> None:
+    released = threading.Event()
+    happened = threading.Event()
+    busy = [asyncio.create_task(pool.run(lambda: released.wait(10))) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    task = asyncio.create_task((pool.complete if must_complete else pool.run)(happened.set))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.sleep(0.01)
+    assert task.done() is not must_complete
+    released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.gather(*busy)
+    assert happened.is_set() is must_complete
+
+
+async def test_settling_waits_out_a_cancellation_and_then_tells_of_it(pool: ThreadPool) -> None:
+    released = threading.Event()
+    future = pool.start(lambda: released.wait(10))
+    task = asyncio.create_task(settle(future))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert future.done()
+
+
+async def test_a_closed_pool_refuses_calls_and_finishes_those_it_has() -> None:
+    pool = ThreadPool("closing", 1)
+    running = asyncio.create_task(pool.run(lambda: time.sleep(0.05) or "finished"))
+    await asyncio.sleep(0.01)
+    await pool.close()
+    assert await running == "finished"
+    with pytest.raises(DriverError, match="closing: the driver is closed"):
+        await pool.run(fail)
