@@ -39,15 +39,14 @@ class FilesystemReader(FileReader):
 
     async def aclose(self) -> None:
         """Wait for the chunk that is being read, and close the file."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is None:
+        if self._descriptor is None:
             return
         try:
             if self._ahead is not None:
                 await settle(self._ahead)
         finally:
             self._ahead = None
-            await self._pool.complete(lambda: os.close(descriptor))
+            await self._pool.complete(self._release)
 
     async def _next_chunk(self) -> bytes | None:
         if self._ahead is None:
@@ -82,9 +81,14 @@ class FilesystemReader(FileReader):
             raise DriverError(self._pool.driver, f"{self._path} was cut short while it was read")
         return chunk
 
+    def _release(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
     def __del__(self) -> None:
         if self._descriptor is not None:
             warnings.warn(
                 f"the reader of {self._path} was not closed", ResourceWarning, source=self, stacklevel=1
             )
-            os.close(self._descriptor)
+            self._release()
