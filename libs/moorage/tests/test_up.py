@@ -1,0 +1,282 @@
+"""`moorage up` as an operator runs it: the whole stack, in real processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+SERVICES = ("gateway", "metadata", "notifier", "blob")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def is_gone(process: psutil.Process) -> bool:
+    # A container's first process may not collect the orphans that it gets.
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+class Up:
+    """One `moorage up`, its output as it comes, and its children."""
+
+    def __init__(self, environment: dict[str, str], *arguments: str) -> None:
+        self.output: list[str] = []
+        self.errors: list[str] = []
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "moorage", "up", *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._readers = [
+            threading.Thread(target=self._read, args=(self._process.stdout, self.output)),
+            threading.Thread(target=self._read, args=(self._process.stderr, self.errors)),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @staticmethod
+    def _read(stream, lines: list[str]) -> None:
+        with stream:
+            for line in stream:
+                lines.append(line.rstrip("\n"))
+
+    def until_ready(self) -> Up:
+        until(lambda: self.output or self._process.poll() is not None, "moorage up is ready")
+        assert self._process.poll() is None, "\n".join(self.errors)
+        return self
+
+    @property
+    def said(self) -> list[str]:
+        """Its own standard output, without the gateway's access log, where its look at the gateway stands."""
+        return [line for line in self.output if '"GET ' not in line]
+
+    @property
+    def children(self) -> dict[str, psutil.Process]:
+        found = {}
+        for process in psutil.Process(self._process.pid).children():
+            try:
+                command = process.cmdline()
+            except psutil.NoSuchProcess:  # it has ended, and is not collected yet
+                continue
+            found[command[command.index("serve") + 1] if "serve" in command else process.name()] = process
+        return found
+
+    def send(self, number: signal.Signals) -> None:
+        """As a terminal does: to the whole foreground group."""
+        os.killpg(self._process.pid, number)
+
+    def wait(self, seconds: float = 60) -> int:
+        status = self._process.wait(seconds)
+        for reader in self._readers:
+            reader.join()
+        return status
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+        self.wait()
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """For sockets: pytest's own folders have too long a path."""
+    with tempfile.TemporaryDirectory(prefix="moorage-test-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def environment(tmp_path: Path, short_folder: Path) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("REGISTRY_", "MOORAGE_", "XDG_"))
+    }
+    return {
+        **kept,
+        "XDG_RUNTIME_DIR": str(short_folder),
+        "MOORAGE_DATA_DIR": str(tmp_path / "data"),
+        "REGISTRY_HTTP_ADDR": f"127.0.0.1:{free_port()}",
+    }
+
+
+@pytest.fixture
+def up(environment: dict[str, str]) -> Iterator[Callable[..., Up]]:
+    """Starts `moorage up`, and stops what is still there at the end."""
+    started: list[Up] = []
+
+    def start(*arguments: str, **variables: str) -> Up:
+        started.append(Up(environment | variables, *arguments))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end()
+
+
+def runtime_folder(data: Path) -> Path:
+    return Path((data / "lock").read_text())
+
+
+def is_healthy(data: Path, service: str) -> bool:
+    with grpc.insecure_channel(f"unix:{runtime_folder(data)}/{service}.sock") as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
+        except grpc.RpcError:
+            return False
+        return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_it_says_one_line_when_ready_and_leaves_nothing_but_data(up, environment, tmp_path: Path) -> None:
+    running = up().until_ready()
+    address = environment["REGISTRY_HTTP_ADDR"]
+    root = tmp_path / "data" / "registry"
+    assert running.said == [f"Moorage is ready at http://{address} (storage: filesystem, {root})"]
+    with urllib.request.urlopen(f"http://{address}/v2/", timeout=10) as answer:
+        assert answer.status == 200
+    runtime = runtime_folder(tmp_path / "data")
+    assert runtime.stat().st_mode & 0o777 == 0o700
+    children = running.children
+    assert set(children) == {*SERVICES, "nats-server"}
+    # Each has a session of its own, so the terminal's Ctrl-C reaches only the supervisor.
+    assert {os.getsid(child.pid) for child in children.values()} == {child.pid for child in children.values()}
+    running.send(signal.SIGINT)
+    assert running.wait() == 0
+    assert all(is_gone(child) for child in children.values())
+    assert not runtime.exists()
+    assert (tmp_path / "data" / "http.secret").stat().st_mode & 0o777 == 0o600
+    assert not [line for line in running.errors if re.search("level=(warning|error)|Traceback", line)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_drain_too(up, number: signal.Signals) -> None:
+    running = up().until_ready()
+    running.send(number)
+    assert running.wait() == 0
+
+
+def test_whatever_is_killed_is_started_again(up, environment, tmp_path: Path) -> None:
+    running = up().until_ready()
+    for name in (*SERVICES, "nats-server"):
+        victim = running.children[name]
+        victim.kill()
+        until(lambda: is_gone(victim), f"{name} ends")  # noqa: B023  called at once
+        until(lambda: running.children.get(name, victim) != victim, f"{name} runs again")  # noqa: B023
+        assert any(f"{name} was ended by SIGKILL; starting it again" in line for line in running.errors)
+    for name in ("metadata", "notifier", "blob"):
+        until(lambda: is_healthy(tmp_path / "data", name), f"{name} is healthy again")  # noqa: B023
+
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(
+                f"http://{environment['REGISTRY_HTTP_ADDR']}/v2/", timeout=10
+            ) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    until(answers, "the gateway answers again")
+    running.send(signal.SIGINT)
+    assert running.wait() == 0
+
+
+def test_nothing_outlives_a_supervisor_that_is_killed_and_the_next_one_cleans_up(up, tmp_path: Path) -> None:
+    killed = up().until_ready()
+    children = killed.children
+    left_over = runtime_folder(tmp_path / "data")
+    secret = (tmp_path / "data" / "http.secret").read_text()
+    killed.send(signal.SIGKILL)
+    killed.wait()
+    until(lambda: all(is_gone(child) for child in children.values()), "every child ends")
+    assert left_over.exists()
+    running = up().until_ready()
+    assert not left_over.exists()
+    assert (tmp_path / "data" / "http.secret").read_text() == secret
+    running.send(signal.SIGTERM)
+    assert running.wait() == 0
+
+
+def test_an_address_in_use_fails_at_once_in_one_line(up, environment, tmp_path: Path) -> None:
+    host, _, port = environment["REGISTRY_HTTP_ADDR"].partition(":")
+    with socket.create_server((host, int(port))):
+        running = up()
+        assert running.wait() == 1
+    assert running.output == []
+    assert running.errors == [f"moorage: cannot listen on {host}:{port}: address already in use"]
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_service_that_does_not_start_fails_it_with_that_services_reason(up, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        debug = f"127.0.0.1:{taken.getsockname()[1]}"
+        running = up(REGISTRY_HTTP_DEBUG_ADDR=debug)
+        assert running.wait() == 1
+    assert running.output == []
+    assert running.errors[-1].startswith("moorage: gateway: ")
+    assert "in use" in running.errors[-1]
+
+
+def test_a_second_one_on_the_same_data_is_refused(up, tmp_path: Path) -> None:
+    up().until_ready()
+    second = up(REGISTRY_HTTP_ADDR=f"127.0.0.1:{free_port()}")
+    assert second.wait() == 1
+    assert second.errors == [f"moorage: {tmp_path / 'data'} is in use by another 'moorage up'"]
+
+
+def test_an_operators_configuration_and_broker_are_used(
+    up, environment, tmp_path: Path, short_folder: Path
+) -> None:
+    broker = up().until_ready()
+    listening = (runtime_folder(tmp_path / "data") / "nats.conf").read_text()
+    port = re.findall(r"port: (\d+)", listening)[0]
+    user, password = re.findall(r'user: (\S+), password: "(\S+)"', listening)[0]
+    config = tmp_path / "config.yml"
+    socket_path = short_folder / "registry.sock"
+    config.write_text(
+        "version: 0.1\n"
+        "storage: inmemory\n"
+        f"http:\n  net: unix\n  addr: {socket_path}\n  prefix: /a/\n"
+        f"services:\n  nats:\n    url: nats://{user}:{password}@127.0.0.1:{port}\n"
+    )
+    del environment["REGISTRY_HTTP_ADDR"]
+    running = up("-c", str(config), MOORAGE_DATA_DIR=str(tmp_path / "other")).until_ready()
+    assert running.said == [f"Moorage is ready at unix://{socket_path} (storage: inmemory)"]
+    assert set(running.children) == set(SERVICES)
+    until(lambda: is_healthy(tmp_path / "other", "notifier"), "the notifier has the operator's broker")
+    for each in (running, broker):
+        each.send(signal.SIGINT)
+        assert each.wait() == 0
+
+
+def test_a_port_of_zero_is_refused_before_anything_starts(up, tmp_path: Path) -> None:
+    running = up(REGISTRY_HTTP_ADDR="127.0.0.1:0")
+    assert running.wait() == 2
+    assert running.errors == ["moorage: http.addr: 'moorage up' needs a port of its own, not 0"]
+    assert not (tmp_path / "data").exists()
