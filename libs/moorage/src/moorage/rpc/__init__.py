@@ -4,6 +4,7 @@ from moorage.rpc.address import Address, InvalidAddressError
 from moorage.rpc.client import Channel, open_channel, rpc_errors, unary
 from moorage.rpc.health import wait_until_serving
 from moorage.rpc.server import RpcServer
+from moorage.rpc.streams import send_stream
 
 __all__ = [
     "Address",
@@ -12,6 +13,7 @@ __all__ = [
     "RpcServer",
     "open_channel",
     "rpc_errors",
+    "send_stream",
     "unary",
     "wait_until_serving",
 ]

@@ -58,19 +58,30 @@ def pack(error: RegistryError) -> bytes:
     return serialized
 
 
+def has_details(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the service gave its status the details of a RegistryError."""
+    return _details(error) is not None
+
+
 def unpack(error: grpc.aio.AioRpcError) -> RegistryError:
     """The RegistryError behind a failed call: the typed one, or UNAVAILABLE or UNKNOWN for a bare status."""
-    # grpcio yields plain pairs; its stubs do not say so.
-    metadata: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()  # type: ignore[assignment]
-    for key, value in metadata:
-        if key == DETAILS_KEY and isinstance(value, bytes):
-            entries = _entries(value)
-            if entries:
-                return RegistryError.of(entries)
+    details = _details(error)
+    entries = _entries(details) if details is not None else []
+    if entries:
+        return RegistryError.of(entries)
     reason = _FROM_GRPC.get(error.code())
     if reason is not None:
         return RegistryError(ErrorCode.UNAVAILABLE, reason)
     return RegistryError(ErrorCode.UNKNOWN)
+
+
+def _details(error: grpc.aio.AioRpcError) -> bytes | None:
+    # grpcio yields plain pairs; its stubs do not say so.
+    metadata: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()  # type: ignore[assignment]
+    for key, value in metadata:
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            return value
+    return None
 
 
 def _entries(serialized: bytes) -> list[ErrorEntry]:
