@@ -20,7 +20,7 @@ from blob_service.hashing import new_executor
 from blob_service.main import build_server
 from moorage.config import Configuration, parse
 from moorage.errors import ErrorCode, RegistryError
-from moorage.rpc import Address, open_channel, rpc_errors, unary, wait_until_serving
+from moorage.rpc import Address, open_channel, rpc_errors, send_stream, unary, wait_until_serving
 from moorage.v1 import blob_pb2, blob_pb2_grpc
 
 SECONDS = 20.0
@@ -73,8 +73,7 @@ class BlobService:
             async for chunk in _chunks(data):
                 yield blob_pb2.AppendRequest(data=chunk)
 
-        with rpc_errors():
-            return await self.uploads.Append(parts(), timeout=timeout)
+        return await send_stream(self.uploads.Append(timeout=timeout), parts(), stall=SECONDS)
 
     async def commit(
         self,
@@ -93,8 +92,8 @@ class BlobService:
             async for chunk in _chunks(data):
                 yield blob_pb2.CommitUploadRequest(data=chunk)
 
-        with rpc_errors():
-            return (await self.uploads.Commit(parts(), timeout=timeout)).descriptor
+        call = self.uploads.Commit(timeout=timeout)
+        return (await send_stream(call, parts(), stall=SECONDS)).descriptor
 
     async def upload(self, content: bytes, repository: str = REPOSITORY) -> str:
         """Push a blob in one go; returns its digest."""

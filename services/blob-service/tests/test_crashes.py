@@ -50,7 +50,7 @@ async def test_a_kill_at_any_moment_loses_nothing_acknowledged(running_service, 
     process.kill()
     for result in await asyncio.gather(*pushers, return_exceptions=True):
         assert isinstance(result, RegistryError), result
-        assert result.code is ErrorCode.UNAVAILABLE
+        assert result.code is ErrorCode.UNAVAILABLE, repr(result.__cause__)
     assert blobs_with_wrong_content(tmp_path / "registry") == []
     service, _ = await running_service()
     for digest, content in acknowledged.items():

@@ -188,3 +188,17 @@ async def test_interrupted_appends_leave_no_file_open(folder_service, content_of
             await task
         await free_to_continue(folder_service, upload)
     assert len(os.listdir("/proc/self/fd")) <= before + 3
+
+
+async def test_a_refusal_reaches_a_sender_that_is_in_the_middle_of_its_stream(
+    running_service, refused
+) -> None:
+    """The service answers at once; what the sender has on its way by then does not hide the answer."""
+    service, _ = await running_service("http: {limits: {uploadsize: 3000000}}")
+    for _ in range(40):
+        upload = await service.start()
+        with refused("SIZE_INVALID") as refusal:
+            await service.append(upload, (bytes(65536) for _ in range(200)))
+        assert refusal.status == 413
+        with refused("RANGE_INVALID"):
+            await service.append(upload, (bytes(65536) for _ in range(200)), offset=5)
