@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 
 import structlog
 import typer
@@ -37,7 +38,8 @@ def up(config_path: ConfigPath = None) -> None:
 
 def _announce(line: str) -> None:
     try:
-        print(line, flush=True)
+        sys.stdout.write(f"{line}\n")  # in one piece: the gateway's access log goes there too
+        sys.stdout.flush()
     except OSError:
         # Nobody reads our output any more; that stops no registry.
         log.info(line)
