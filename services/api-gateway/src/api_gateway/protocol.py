@@ -7,6 +7,8 @@ answered with the error envelope, as everything else is.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -14,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from api_gateway.headers import HeaderList
 from api_gateway.middleware import API_VERSION
 from api_gateway.refusal import envelope_headers
+from api_gateway.request import ABORT
 from moorage.errors import ErrorCode, RegistryError
 
 # Bytes of a head, at most; Go's default.
@@ -22,12 +25,16 @@ _HEAD_BYTES = 1 << 20
 # Seconds that a head may take from its first byte, and a new connection until its first byte.
 _HEAD_SECONDS = 60.0
 
+# struct linger: on, for no time. Closing resets then.
+_NO_LINGER = struct.pack("ii", 1, 0)
+
 
 class GatewayProtocol(HttpToolsProtocol):
     """One client's connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._connected = True
         self._reading_head = True
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
@@ -39,6 +46,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection."""
+        self._connected = False
         self._stop_head_timer()
         super().connection_lost(exc)
 
@@ -54,6 +62,8 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        # uvicorn's type for it knows the extensions of the ASGI specification only.
+        self.scope["extensions"] = {ABORT: self._abort}  # type: ignore[dict-item]
         self._reading_head = True
         self._head_bytes = 0
         self._start_head_timer()
@@ -69,6 +79,15 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """An offer to upgrade (curl offers h2c) is no reason for a warning: it is left aside."""
+
+    def _abort(self) -> None:
+        """Reset the connection: what waits to be sent is dropped, where closing would wait for the client."""
+        if not self._connected:
+            return
+        self.cycle.disconnected = True
+        connection = self.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP."""

@@ -31,6 +31,9 @@ _LINGER_BYTES = 16 * 1024 * 1024
 
 _CLOSE = (b"connection", b"close")
 
+# The ASGI extension that resets the client's connection; the server's protocol brings it.
+ABORT = "moorage.abort"
+
 
 class ClientDisconnectedError(Exception):
     """The client went away before its request was answered."""
@@ -191,7 +194,7 @@ class Request:
         """Answer with a body that is sent as the client takes it; the Content-Length is among the headers.
 
         `pieces` is closed when the client goes away or takes nothing for the stall deadline. An error of
-        `pieces` passes through, and the connection is closed: a body cut short must not look complete.
+        `pieces` passes through. The caller aborts then: a body cut short must not look complete.
         """
         await self._start(status, headers)
         copying = asyncio.ensure_future(self._copy(pieces))
@@ -207,6 +210,10 @@ class Request:
             await asyncio.gather(copying, watching, return_exceptions=True)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    def abort(self) -> None:
+        """Reset the connection, when an answer that has begun cannot be completed."""
+        self.scope["extensions"][ABORT]()
+
     async def _start(self, status: int, headers: HeaderList) -> None:
         self.response_started = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
@@ -218,7 +225,7 @@ class Request:
                     async with asyncio.timeout(self._stall):
                         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
                 except TimeoutError:
-                    # Nobody is left to be told; the connection is given up.
+                    # Nobody is left to be told.
                     raise ClientDisconnectedError from None
 
     async def _wait_for_disconnect(self) -> None:

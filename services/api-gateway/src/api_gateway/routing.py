@@ -80,6 +80,7 @@ class V2Route(BaseRoute):
                 await self._answer(request)
             except ClientDisconnectedError:
                 request.record.status = CLIENT_CLOSED_REQUEST
+                request.abort()
             except RegistryError as error:
                 await self._refuse(request, error)
 
@@ -108,6 +109,7 @@ class V2Route(BaseRoute):
         request.record.error = error
         if request.response_started:
             # The status is out already. Without its end the answer cannot be taken for whole.
+            request.abort()
             return
         headers = envelope_headers(error)
         if error.http_status == 405:

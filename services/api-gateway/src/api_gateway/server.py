@@ -26,6 +26,10 @@ _KEEP_ALIVE = 125
 # Seconds of silence after which TCP asks whether the peer is still there; Go's number.
 _TCP_KEEP_ALIVE = 180
 
+# Milliseconds that a peer may leave what was sent to it unacknowledged, or its window shut, before the kernel
+# gives up the connection: what uvicorn has buffered for it is freed then.
+_TCP_USER_TIMEOUT = 300_000
+
 # The socket of `http.net: unix` is for its owner and its group, such as a proxy's.
 _SOCKET_MODE = 0o660
 
@@ -44,6 +48,7 @@ def listen_tcp(host: str, port: int) -> socket.socket:
     # Connections inherit these.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _TCP_KEEP_ALIVE)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_USER_TIMEOUT)
     return listener
 
 

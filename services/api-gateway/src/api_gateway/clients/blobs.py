@@ -49,6 +49,15 @@ class BlobReader:
                     message: object = await call.read()
         except TimeoutError:
             raise RegistryError(ErrorCode.UNAVAILABLE, "the blob service stopped sending") from None
+        except RegistryError as error:
+            if error.code is not ErrorCode.RANGE_INVALID:
+                raise
+            # Only its descriptor's length was asked for, so it is not the client's range that is wrong.
+            raise _too_short() from error
         if not isinstance(message, blob_pb2.ReadResponse):
-            raise RegistryError(ErrorCode.UNKNOWN, message="the blob ended too early")
+            raise _too_short()
         return message.data
+
+
+def _too_short() -> RegistryError:
+    return RegistryError(ErrorCode.UNKNOWN, message="the blob is shorter than its descriptor says")

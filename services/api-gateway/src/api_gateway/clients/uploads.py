@@ -97,8 +97,7 @@ class UploadsClient:
     ) -> _Reply:
         try:
             with rpc_errors():
-                if await self._write_all(call, messages):
-                    await call.done_writing()
+                await self._write_all(call, messages)
                 async with asyncio.timeout(self._stall):
                     return await call
         except TimeoutError:
@@ -109,19 +108,17 @@ class UploadsClient:
 
     async def _write_all(
         self, call: grpc.aio.StreamUnaryCall[_Message, _Reply], messages: AsyncGenerator[_Message, None]
-    ) -> bool:
-        """Write the messages, one after the other; False when the service answers before the last."""
+    ) -> None:
+        """Write the messages, one after the other, until the last or until the service has answered."""
         async with aclosing(messages):
-            async for message in messages:
-                if call.done():
-                    return False
-                try:
+            try:
+                async for message in messages:
                     async with asyncio.timeout(self._stall):
                         await call.write(message)
-                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                    # The call's own status says why.
-                    return False
-        return True
+                await call.done_writing()
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                # The call has ended, and its own status says why.
+                return
 
 
 def _key(repository: str, upload_id: str) -> blob_pb2.UploadKey:

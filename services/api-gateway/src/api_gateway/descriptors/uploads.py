@@ -106,7 +106,10 @@ _OUT_OF_PLACE = f.failure(
     f.UPLOAD_UUID,
 )
 _SIZE_INVALID = f.failure(
-    400, ErrorCode.SIZE_INVALID, "`Content-Length` or the body is not as long as `Content-Range` says."
+    400,
+    ErrorCode.SIZE_INVALID,
+    "`Content-Length` is not what `Content-Range` says: nothing was taken. Or the body is not as long as "
+    "that: what came is kept, and `Location` and `Range` say where to go on.",
 )
 _ON_UPLOAD = (_UNKNOWN, *f.ON_NAME)
 _ON_STATE = (_INVALID, _OUT_OF_PLACE, f.READ_ONLY, *_ON_UPLOAD)

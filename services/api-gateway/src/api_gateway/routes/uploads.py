@@ -219,10 +219,10 @@ class UploadRoutes:
         ]
 
     def _raise_with_place(self, request: Request, state: UploadState, error: RegistryError) -> NoReturn:
-        """Raise the error; one about the offset with the place to go on from."""
+        """Raise the error; one that tells how far the upload got, with the place to go on from."""
         detail = error.entries[0].detail
         offset = detail.get("offset") if isinstance(detail, dict) else None
-        if error.code is not ErrorCode.RANGE_INVALID or not isinstance(offset, int):
+        if not isinstance(offset, int):
             raise error
         upload = Upload(request.name, request.upload_id, offset, state.started_at)
         raise RefusalError.wrap(error, self._place(request, upload)) from error
