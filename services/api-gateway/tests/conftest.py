@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import logging
 import socket
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 import uvloop
 import yaml
 
@@ -70,6 +72,11 @@ class RunningService:
 
     async def start(self, config: Configuration) -> None:
         self._stop = asyncio.Event()
+        if self._service is BLOB:
+            # An instance has one address, its own.
+            blob = config.services.blob.model_copy(update={"addr": (self._address,)})
+            services = config.services.model_copy(update={"blob": blob})
+            config = config.model_copy(update={"services": services})
         self._task = asyncio.ensure_future(self._service.run(config, self._stop))
         channel = open_channel(Address.parse(self._address))
         try:
@@ -87,8 +94,11 @@ class RunningService:
 class Registry:
     """A registry of all services, and a client of it."""
 
-    def __init__(self, loop: LoopThread, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, loop: LoopThread, folder: Path, settings: dict[str, Any], *, alone: bool = False
+    ) -> None:
         self._loop = loop
+        self._alone = alone
         # The path of a unix socket is short; a test's folder need not be.
         self._sockets = tempfile.TemporaryDirectory(prefix="gw-")
         self.root = folder / "registry"
@@ -104,15 +114,18 @@ class Registry:
             },
         }
         self.config = parse(yaml.safe_dump(merged(document, settings)), {})
-        self.blob = RunningService(BLOB, self.config.services.blob.addr[0])
+        self.blobs = [RunningService(BLOB, address) for address in self.config.services.blob.addr]
+        self.blob = self.blobs[0]
         self.metadata = RunningService(METADATA, self.config.services.metadata.addr)
         self._gateway: contextlib.AbstractAsyncContextManager[None] | None = None
         loop.run(self._start())
         self.client = self.new_client()
 
     async def _start(self) -> None:
-        await self.blob.start(self.config)
-        await self.metadata.start(self.config)
+        if not self._alone:
+            for blob in self.blobs:
+                await blob.start(self.config)
+            await self.metadata.start(self.config)
         listener = listen(self.config)
         self.address = listener.getsockname()
         self._gateway = opened(self.config, listener)
@@ -122,7 +135,8 @@ class Registry:
         assert self._gateway is not None
         await self._gateway.__aexit__(None, None, None)
         await self.metadata.stop()
-        await self.blob.stop()
+        for blob in self.blobs:
+            await blob.stop()
 
     def close(self) -> None:
         self.client.close()
@@ -251,6 +265,15 @@ def codes(answer: httpx.Response) -> list[str]:
     return [error["code"] for error in answer.json()["errors"]]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quiet_log() -> Iterator[None]:
+    """Without this, structlog prints every debug line of three services."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    yield
+    structlog.configure(**before)
+
+
 @pytest.fixture(scope="module")
 def loop_thread() -> Iterator[LoopThread]:
     thread = LoopThread()
@@ -262,11 +285,11 @@ def loop_thread() -> Iterator[LoopThread]:
 def start_registry(
     loop_thread: LoopThread, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Registry]]:
-    """Starts registries; each takes settings that change the default ones."""
+    """Starts registries with settings that change the default ones; `alone`, no services are behind them."""
     started: list[Registry] = []
 
-    def start(**settings: Any) -> Registry:
-        registry = Registry(loop_thread, tmp_path_factory.mktemp("registry"), settings)
+    def start(*, alone: bool = False, **settings: Any) -> Registry:
+        registry = Registry(loop_thread, tmp_path_factory.mktemp("registry"), settings, alone=alone)
         started.append(registry)
         return registry
 
@@ -285,3 +308,10 @@ def registry(start_registry: Callable[..., Registry]) -> Registry:
 def repository() -> str:
     """A repository that no other test knows."""
     return f"tests/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="module")
+def short_folder() -> Iterator[Path]:
+    """A folder whose path leaves room for a unix socket's name."""
+    with tempfile.TemporaryDirectory(prefix="gw-") as folder:
+        yield Path(folder)
