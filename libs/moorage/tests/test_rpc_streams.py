@@ -20,12 +20,14 @@ class Counter(blob_pb2_grpc.UploadsServicer):
     """Counts the bytes of a stream; its first message says how it goes wrong."""
 
     def __init__(self) -> None:
+        self.begun = asyncio.Event()
         self.broken = asyncio.Event()
         self.received = 0
 
     async def Append(self, request_iterator, context):
         try:
             async for request in request_iterator:
+                self.begun.set()
                 self.received += len(request.data)
                 match request.header.key.id:
                     case "refuse":
@@ -90,7 +92,7 @@ async def test_a_source_that_fails_breaks_the_stream_and_passes_through(counter)
 
 async def test_a_caller_that_is_cancelled_breaks_the_stream(counter) -> None:
     task = asyncio.create_task(send_stream(counter[1].Append(), messages("hang", [1]), stall=5))
-    await asyncio.sleep(0.1)
+    await asyncio.wait_for(counter[0].begun.wait(), 5)
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

@@ -53,7 +53,9 @@ async def test_slow_storage_holds_a_fast_sender_back(running_service) -> None:
         await turn.wait()
 
     first = asyncio.create_task(service.append(upload, holder()))
-    await asyncio.sleep(0.3)
+    async with asyncio.timeout(10):
+        while (await service.status(upload)).offset != 1:
+            await asyncio.sleep(0.01)
     sent = 0
 
     async def fast():

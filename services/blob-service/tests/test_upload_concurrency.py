@@ -23,6 +23,13 @@ async def outcomes(*calls):
     return [result.code.name if isinstance(result, RegistryError) else "won" for result in results]
 
 
+async def reached(service, upload, offset: int) -> None:
+    """Wait until an append that is under way has stored so much."""
+    async with asyncio.timeout(10):
+        while (await service.status(upload)).offset != offset:
+            await asyncio.sleep(0.01)
+
+
 async def test_of_two_appends_at_one_offset_exactly_one_wins(service, content_of, digest_of) -> None:
     for attempt in range(10):
         content = content_of(300_000, attempt)
@@ -44,7 +51,7 @@ async def test_a_second_append_waits_for_the_first_and_learns_its_outcome(servic
         yield b"23"
 
     first = asyncio.create_task(service.append(upload, slowly()))
-    await asyncio.sleep(0.1)
+    await reached(service, upload, 2)
     second = asyncio.create_task(service.append(upload, b"XX"))
     await asyncio.sleep(0.1)
     assert not second.done()
@@ -64,9 +71,7 @@ async def test_status_waits_for_nobody(service) -> None:
         await more.wait()
 
     append = asyncio.create_task(service.append(upload, slowly()))
-    async with asyncio.timeout(5):
-        while (await service.status(upload)).offset != 4:
-            await asyncio.sleep(0.01)
+    await reached(service, upload, 4)
     more.set()
     await append
 
@@ -82,7 +87,9 @@ async def test_a_call_that_waits_too_long_for_an_upload_is_refused(storage) -> N
         await more.wait()
 
     append = asyncio.create_task(uploads.append(key, 0, slowly(), length=None))
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(10):
+        while (await uploads.status(key)).offset != 4:
+            await asyncio.sleep(0.01)
     with pytest.raises(RegistryError) as caught:
         await uploads.cancel(key, 0)
     assert caught.value.code is ErrorCode.RANGE_INVALID
@@ -107,9 +114,7 @@ async def test_an_upload_that_another_process_has_is_refused_with_its_offset(
         await more.wait()
 
     append = asyncio.create_task(here.append(upload, slowly()))
-    async with asyncio.timeout(5):
-        while (await there.status(upload)).offset != 4:
-            await asyncio.sleep(0.01)
+    await reached(there, upload, 4)
     for call in (there.append(upload, b"XX", offset=4), there.cancel(upload, offset=4)):
         with refused("RANGE_INVALID") as refusal:
             await call
