@@ -122,7 +122,7 @@ def test_the_configuration_sets_the_rules() -> None:
         "version: 0.1\nstorage: inmemory\nhttp: {host: 'https://pub.example'}\n",
         {},
     )
-    assert blob_url(Origins.of(config), ("Host", "h")) == f"https://pub.example{PATH}"
+    assert blob_url(Origins.of(config, config.http.trusts), ("Host", "h")) == f"https://pub.example{PATH}"
 
 
 # The client's address

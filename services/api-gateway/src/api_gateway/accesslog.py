@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import lru_cache
 from typing import TextIO
 from urllib.parse import quote
 
@@ -43,13 +44,18 @@ def combined_line(record: RequestRecord, scope: Scope, at: float) -> str:
     target = scope["raw_path"].decode("latin-1")
     if scope["query_string"]:
         target += "?" + scope["query_string"].decode("latin-1")
-    when = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(at))
+    when = _written_time(int(at))
     request = f"{scope['method']} {escaped(target)} HTTP/{scope['http_version']}"
     return (
         f"{record.client or '-'} - {quote(record.user, safe='') or '-'} [{when}]"
         f' "{request}" {record.status} {record.written}'
         f' "{escaped(headers.get(b"referer") or "")}" "{escaped(headers.get(b"user-agent") or "")}"'
     )
+
+
+@lru_cache(1)
+def _written_time(at: int) -> str:
+    return time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(at))
 
 
 class AccessLog:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.routing import Router
 from starlette.types import ASGIApp
@@ -30,6 +31,9 @@ from api_gateway.routing import Endpoints, RouteContext, v2_routes
 from api_gateway.state import StateSigner
 from api_gateway.urls import Origins
 from moorage.config import Configuration
+
+# Peers whose trust is remembered, at most.
+_PEERS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +91,11 @@ def build_app(config: Configuration, parts: Parts) -> ASGIApp:
     The V2 routes come before FastAPI and its own middleware, which would cost a third of the requests per
     second that an empty endpoint answers; FastAPI carries what is not on that path.
     """
+    # Peers are few, and each is asked about with every request.
+    trusts = lru_cache(_PEERS)(config.http.trusts)
     context = RouteContext(
         access=parts.access,
-        origins=Origins.of(config),
+        origins=Origins.of(config, trusts),
         prefix=config.http.prefix,
         read_only=config.storage.maintenance.readonly.enabled,
         stall=config.services.blobtimeout,
@@ -103,9 +109,7 @@ def build_app(config: Configuration, parts: Parts) -> ASGIApp:
     app: ASGIApp = Gate(router, health=parts.health)
     app = LastResort(app)
     app = CommonHeaders(app, headers=config.http.headers)
-    return Recording(
-        app, trusts=config.http.trusts, unix=config.http.net == "unix", access_log=parts.access_log
-    )
+    return Recording(app, trusts=trusts, unix=config.http.net == "unix", access_log=parts.access_log)
 
 
 def standard_access_log(config: Configuration) -> AccessLog | None:

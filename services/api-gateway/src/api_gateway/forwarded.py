@@ -27,6 +27,9 @@ _PARAMETER = re.compile(
     re.VERBOSE | re.ASCII,
 )
 
+# The fields that say what origin the client asked.
+FORWARDED_NAMES = (b"forwarded", b"x-forwarded-proto", b"x-forwarded-host")
+
 Trust = Callable[[str | None], bool]
 
 
@@ -69,7 +72,7 @@ def client_address(peer: str | None, headers: Headers, trusts: Trust) -> str:
     claims about those before it does not count.
     """
     address = peer or ""
-    if not trusts(peer):
+    if (b"x-forwarded-for" not in headers and b"x-real-ip" not in headers) or not trusts(peer):
         return address
     chain = [_address(element) for element in elements(headers.lines(b"x-forwarded-for"))]
     if not any(chain):

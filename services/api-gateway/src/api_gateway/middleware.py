@@ -5,6 +5,7 @@ From the outside in: `Recording`, `CommonHeaders`, `LastResort`, `Gate`, then th
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 
@@ -43,7 +44,9 @@ class Recording:
             return
         headers = Headers(scope["headers"])
         peer = scope["client"][0] if scope["client"] else self._no_address
-        given_id = headers.get(b"x-request-id") if self._trusts(peer) else None
+        given_id = headers.get(b"x-request-id")
+        if given_id is not None and not self._trusts(peer):
+            given_id = None
         context.request_id.set(context.accept_request_id(given_id) if given_id else context.new_request_id())
         record = RequestRecord(peer=peer, client=client_address(peer, headers, self._trusts))
         scope[RECORD_KEY] = record
@@ -82,6 +85,9 @@ def _content_type(headers: HeaderList) -> str:
 
 
 def _log_completion(record: RequestRecord, scope: Scope, headers: Headers, completed: bool) -> None:
+    error = record.error
+    if error is None and not log.is_enabled_for(logging.INFO):
+        return
     fields: dict[str, object] = {
         "http.request.method": scope["method"],
         "http.request.host": headers.get(b"host") or "",
@@ -96,7 +102,6 @@ def _log_completion(record: RequestRecord, scope: Scope, headers: Headers, compl
     fields.update((f"vars.{name}", value) for name, value in record.variables.items())
     if record.user:
         fields["auth.user.name"] = record.user
-    error = record.error
     if error is None:
         log.info("response completed" if completed else "client went away", **fields)
         return

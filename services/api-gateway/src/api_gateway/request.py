@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from api_gateway.access import Grant
 from api_gateway.headers import HeaderList, Headers, media_type
 from api_gateway.record import RECORD_KEY, RequestRecord
-from api_gateway.urls import URLBuilder
+from api_gateway.urls import Origins, URLBuilder
 from moorage.digest import Digest
 from moorage.errors import ErrorCode, RegistryError
 
@@ -49,6 +49,7 @@ class Request:
     __slots__ = (
         "_body_ended",
         "_body_started",
+        "_origins",
         "_query",
         "_receive",
         "_send",
@@ -63,7 +64,6 @@ class Request:
         "response_started",
         "scope",
         "upload_id",
-        "urls",
     )
 
     name: str
@@ -71,12 +71,12 @@ class Request:
     digest: Digest
     upload_id: str
     grant: Grant
-    urls: URLBuilder
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, stall: float) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, origins: Origins, stall: float) -> None:
         self.scope = scope
         self._receive = receive
         self._send = send
+        self._origins = origins
         self._stall = stall
         self.headers = Headers(scope["headers"])
         self.method: str = scope["method"]
@@ -93,6 +93,11 @@ class Request:
         """The path as the client wrote it, percent-encoded."""
         raw: bytes = self.scope["raw_path"]
         return raw.decode("ascii")
+
+    @property
+    def urls(self) -> URLBuilder:
+        """Builds URLs with the origin that this client knows."""
+        return self._origins.urls(peer=self.record.peer, scheme=self.scope["scheme"], headers=self.headers)
 
     @property
     def content_length(self) -> int | None:

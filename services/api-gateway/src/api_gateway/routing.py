@@ -72,7 +72,8 @@ class V2Route(BaseRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        request = Request(scope, receive, send, stall=self._context.stall)
+        context = self._context
+        request = Request(scope, receive, send, origins=context.origins, stall=context.stall)
         request.record.route = self.name
         request.record.variables = scope["path_params"]
         with self._in_flight.track_inprogress():
@@ -91,9 +92,6 @@ class V2Route(BaseRoute):
             return
         method, endpoint = chosen
         _parse_parameters(request)
-        request.urls = self._context.origins.urls(
-            peer=request.record.peer, scheme=request.scope["scheme"], headers=request.headers
-        )
         records = _records(method.access, request)
         request.grant = await self._context.access.authorize(request.headers, records)
         request.record.user = request.grant.user

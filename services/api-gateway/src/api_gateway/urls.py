@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlsplit
 
-from api_gateway.forwarded import Trust, forwarded_origin, is_host
+from api_gateway.forwarded import FORWARDED_NAMES, Trust, forwarded_origin, is_host
 from api_gateway.headers import Headers
 from moorage.config import Configuration
 
@@ -47,10 +47,10 @@ class Origins:
         self._trusts = trusts
 
     @classmethod
-    def of(cls, config: Configuration) -> Origins:
-        """The rules that the configuration sets."""
+    def of(cls, config: Configuration, trusts: Trust) -> Origins:
+        """The rules that the configuration sets; `trusts` is `http.trusts` or as good."""
         http = config.http
-        return cls(host=http.host, relative=http.relativeurls, prefix=http.prefix, trusts=http.trusts)
+        return cls(host=http.host, relative=http.relativeurls, prefix=http.prefix, trusts=trusts)
 
     def urls(self, *, peer: str | None, scheme: str, headers: Headers) -> URLBuilder:
         """The URL builder for a request from `peer` (an IP address, None on a unix socket) over `scheme`.
@@ -62,7 +62,7 @@ class Origins:
         if self._fixed is not None:
             return URLBuilder(self._fixed)
         host = headers.get(b"host") or ""
-        if self._trusts(peer):
+        if any(name in headers for name in FORWARDED_NAMES) and self._trusts(peer):
             forwarded = forwarded_origin(headers)
             scheme = forwarded.scheme or scheme
             host = forwarded.host or host
