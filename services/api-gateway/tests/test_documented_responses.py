@@ -23,6 +23,8 @@ SECRET = "of this test"
 DIGEST = "sha256:" + "a" * 64
 BAD_DIGEST = "sha256:short"
 UPLOAD_ID = "00000000-0000-4000-8000-000000000000"
+EMPTY = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+BY_DIGEST = {"digest": DIGEST}
 OCTETS = {"Content-Type": "application/octet-stream"}
 
 # Fields that a documented response has only at times: the next page, what the manifest or the request brings.
@@ -152,8 +154,7 @@ def register_unreachable(route: str, methods: str, path: str) -> None:
     @scenario(route, methods, 503, "UNAVAILABLE")
     def _(registries: Registries, method: str, repository: str) -> httpx.Response:
         if route == "blob-upload-chunk" and method not in ("GET", "HEAD"):
-            query = f"&digest={DIGEST}" if method == "PUT" else ""
-            return ask(registries.alone, method, signed_path(repository) + query)
+            return ask(registries.alone, method, f"{signed_path(repository)}&digest={DIGEST}")
         return ask(registries.alone, method, path.format(name=repository))
 
 
@@ -165,7 +166,32 @@ def register_read_only(route: str, methods: str, path: str) -> None:
         return answer
 
 
+# What one request to a fresh repository is answered with.
+
+REQUESTS = [
+    ("tags", "GET", 404, "NAME_UNKNOWN", "/v2/{name}/tags/list"),
+    ("referrers", "GET", 400, "DIGEST_INVALID", f"/v2/{{name}}/referrers/{BAD_DIGEST}"),
+    ("tags", "GET", 400, "PAGINATION_NUMBER_INVALID", "/v2/{name}/tags/list?n=many"),
+    ("catalog", "GET", 400, "PAGINATION_NUMBER_INVALID", "/v2/_catalog?n=1001"),
+    ("referrers", "GET", 400, "PAGINATION_NUMBER_INVALID", f"/v2/{{name}}/referrers/{DIGEST}?n=-1"),
+    ("manifest", "GET HEAD DELETE", 404, "MANIFEST_UNKNOWN", f"/v2/{{name}}/manifests/{DIGEST}"),
+    ("manifest", "GET HEAD PUT DELETE", 400, "TAG_INVALID", "/v2/{name}/manifests/-not-a-tag"),
+    ("manifest", "GET HEAD DELETE", 400, "DIGEST_INVALID", f"/v2/{{name}}/manifests/{BAD_DIGEST}"),
+    ("blob", "GET HEAD DELETE", 404, "BLOB_UNKNOWN", f"/v2/{{name}}/blobs/{DIGEST}"),
+    ("blob", "GET HEAD DELETE", 400, "DIGEST_INVALID", f"/v2/{{name}}/blobs/{BAD_DIGEST}"),
+    ("blob-upload-chunk", "GET HEAD", 404, "BLOB_UPLOAD_UNKNOWN", f"/v2/{{name}}/blobs/uploads/{UPLOAD_ID}"),
+]
+
+
+def register_request(route: str, methods: str, status: int, code: str, path: str) -> None:
+    @scenario(route, methods, status, code)
+    def _(registries: Registries, method: str, repository: str) -> httpx.Response:
+        return ask(registries.default, method, path.format(name=repository))
+
+
 register_what_all_routes_have()
+for request_row in REQUESTS:
+    register_request(*request_row)
 
 
 # Base, tags, catalog, referrers
@@ -182,11 +208,6 @@ def _(registries: Registries, method: str, repository: str) -> httpx.Response:
     return ask(registries.default, method, f"/v2/{repository}/tags/list")
 
 
-@scenario("tags", "GET", 404, "NAME_UNKNOWN")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    return ask(registries.default, method, f"/v2/{repository}/tags/list")
-
-
 @scenario("catalog", "GET", 200)
 def _(registries: Registries, method: str, repository: str) -> httpx.Response:
     return ask(registries.default, method, "/v2/_catalog")
@@ -195,26 +216,6 @@ def _(registries: Registries, method: str, repository: str) -> httpx.Response:
 @scenario("referrers", "GET", 200)
 def _(registries: Registries, method: str, repository: str) -> httpx.Response:
     return ask(registries.default, method, f"/v2/{repository}/referrers/{DIGEST}")
-
-
-@scenario("referrers", "GET", 400, "DIGEST_INVALID")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    return ask(registries.default, method, f"/v2/{repository}/referrers/{BAD_DIGEST}")
-
-
-@scenario("tags", "GET", 400, "PAGINATION_NUMBER_INVALID")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    return ask(registries.default, method, f"/v2/{repository}/tags/list?n=many")
-
-
-@scenario("catalog", "GET", 400, "PAGINATION_NUMBER_INVALID")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    return ask(registries.default, method, "/v2/_catalog?n=1001")
-
-
-@scenario("referrers", "GET", 400, "PAGINATION_NUMBER_INVALID")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    return ask(registries.default, method, f"/v2/{repository}/referrers/{DIGEST}?n=-1")
 
 
 # Manifests
@@ -232,21 +233,6 @@ def _(registries: Registries, method: str, repository: str) -> httpx.Response:
     digest, _ = registries.default.push_image(repository)
     headers = {"Accept": "application/vnd.oci.image.manifest.v1+json", "If-None-Match": digest}
     return ask(registries.default, method, f"/v2/{repository}/manifests/latest", headers=headers)
-
-
-@scenario("manifest", "GET HEAD DELETE", 404, "MANIFEST_UNKNOWN")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    return ask(registries.default, method, f"/v2/{repository}/manifests/{DIGEST}")
-
-
-@scenario("manifest", "GET HEAD PUT DELETE", 400, "TAG_INVALID")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    return ask(registries.default, method, f"/v2/{repository}/manifests/-not-a-tag")
-
-
-@scenario("manifest", "GET HEAD DELETE", 400, "DIGEST_INVALID")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    return ask(registries.default, method, f"/v2/{repository}/manifests/{BAD_DIGEST}")
 
 
 @scenario("manifest", "PUT", 201)
@@ -305,52 +291,26 @@ def _(registries: Registries, method: str, repository: str) -> httpx.Response:
 # Blobs
 
 
-@scenario("blob", "GET HEAD", 200)
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    digest = registries.default.push_blob(repository, b"content")
-    return ask(registries.default, method, f"/v2/{repository}/blobs/{digest}")
+BLOB_REQUESTS: list[tuple[str, int, str, dict[str, str]]] = [
+    ("GET HEAD", 200, "", {}),
+    ("GET HEAD", 206, "", {"Range": "bytes=1-2"}),
+    ("GET HEAD", 304, "", {"If-None-Match": '"{digest}"'}),
+    ("GET HEAD", 412, "", {"If-Match": f'"{DIGEST}"'}),
+    ("GET HEAD", 416, "RANGE_INVALID", {"Range": "bytes=7-"}),
+    ("DELETE", 202, "", {}),
+]
 
 
-@scenario("blob", "GET HEAD", 206)
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    digest = registries.default.push_blob(repository, b"content")
-    return ask(registries.default, method, f"/v2/{repository}/blobs/{digest}", headers={"Range": "bytes=1-2"})
+def register_blob_request(methods: str, status: int, code: str, headers: dict[str, str]) -> None:
+    @scenario("blob", methods, status, code)
+    def _(registries: Registries, method: str, repository: str) -> httpx.Response:
+        digest = registries.default.push_blob(repository, b"content")
+        given = {name: value.format(digest=digest) for name, value in headers.items()}
+        return ask(registries.default, method, f"/v2/{repository}/blobs/{digest}", headers=given)
 
 
-@scenario("blob", "GET HEAD", 304)
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    digest = registries.default.push_blob(repository, b"content")
-    headers = {"If-None-Match": f'"{digest}"'}
-    return ask(registries.default, method, f"/v2/{repository}/blobs/{digest}", headers=headers)
-
-
-@scenario("blob", "GET HEAD", 412)
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    digest = registries.default.push_blob(repository, b"content")
-    headers = {"If-Match": f'"{DIGEST}"'}
-    return ask(registries.default, method, f"/v2/{repository}/blobs/{digest}", headers=headers)
-
-
-@scenario("blob", "GET HEAD", 416, "RANGE_INVALID")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    digest = registries.default.push_blob(repository, b"content")
-    return ask(registries.default, method, f"/v2/{repository}/blobs/{digest}", headers={"Range": "bytes=7-"})
-
-
-@scenario("blob", "GET HEAD DELETE", 404, "BLOB_UNKNOWN")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    return ask(registries.default, method, f"/v2/{repository}/blobs/{DIGEST}")
-
-
-@scenario("blob", "GET HEAD DELETE", 400, "DIGEST_INVALID")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    return ask(registries.default, method, f"/v2/{repository}/blobs/{BAD_DIGEST}")
-
-
-@scenario("blob", "DELETE", 202)
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    digest = registries.default.push_blob(repository, b"content")
-    return ask(registries.default, method, f"/v2/{repository}/blobs/{digest}")
+for row in BLOB_REQUESTS:
+    register_blob_request(*row)
 
 
 @scenario("blob", "DELETE", 405, "UNSUPPORTED")
@@ -376,32 +336,60 @@ def _(registries: Registries, method: str, repository: str) -> httpx.Response:
 
 @scenario("blob-upload", "POST", 400, "DIGEST_INVALID")
 def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    query = {"digest": DIGEST}
-    return ask(registries.default, method, f"/v2/{repository}/blobs/uploads/", params=query, content=b"other")
+    path = f"/v2/{repository}/blobs/uploads/?digest={DIGEST}"
+    return ask(registries.default, method, path, content=b"other")
 
 
 @scenario("blob-upload", "POST", 413, "SIZE_INVALID")
 def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    query = {"digest": DIGEST}
-    path = f"/v2/{repository}/blobs/uploads/"
-    return ask(registries.small, method, path, params=query, content=bytes(1001))
+    path = f"/v2/{repository}/blobs/uploads/?digest={DIGEST}"
+    return ask(registries.small, method, path, content=bytes(1001))
 
 
-@scenario("blob-upload-chunk", "GET HEAD", 204)
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    upload = registries.default.start_upload(repository).headers["docker-upload-uuid"]
-    return ask(registries.default, method, f"/v2/{repository}/blobs/uploads/{upload}")
+# What an upload just begun is asked: methods, status, code, registry, query and the rest of the request.
+UPLOAD_REQUESTS: list[tuple[str, int, str, str, dict[str, str], dict[str, Any]]] = [
+    ("GET HEAD", 204, "", "default", {}, {}),
+    ("PATCH", 202, "", "default", {}, {"content": b"content", "headers": OCTETS}),
+    (
+        "PATCH",
+        415,
+        "UNSUPPORTED",
+        "default",
+        {},
+        {"content": b"a=b", "headers": {"Content-Type": "text/plain"}},
+    ),
+    (
+        "PATCH PUT",
+        400,
+        "SIZE_INVALID",
+        "default",
+        BY_DIGEST,
+        {"content": b"4", "headers": {"Content-Range": "0-9"}},
+    ),
+    ("PATCH PUT", 413, "SIZE_INVALID", "small", BY_DIGEST, {"content": bytes(1001)}),
+    ("PUT", 201, "", "default", {"digest": EMPTY}, {}),
+    ("PUT", 400, "DIGEST_INVALID", "default", {}, {"content": b"content"}),
+    ("DELETE", 204, "", "default", {}, {}),
+]
 
 
-@scenario("blob-upload-chunk", "GET HEAD", 404, "BLOB_UPLOAD_UNKNOWN")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    return ask(registries.default, method, f"/v2/{repository}/blobs/uploads/{UPLOAD_ID}")
+def register_upload_request(
+    methods: str, status: int, code: str, name: str, query: dict[str, str], options: dict[str, Any]
+) -> None:
+    @scenario("blob-upload-chunk", methods, status, code)
+    def _(registries: Registries, method: str, repository: str) -> httpx.Response:
+        registry = getattr(registries, name)
+        location = registry.start_upload(repository).headers["location"]
+        return go_on(registry, method, location, query, **options)
+
+
+for upload_row in UPLOAD_REQUESTS:
+    register_upload_request(*upload_row)
 
 
 @scenario("blob-upload-chunk", "PATCH PUT DELETE", 404, "BLOB_UPLOAD_UNKNOWN")
 def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    query = f"&digest={DIGEST}" if method == "PUT" else ""
-    return ask(registries.default, method, signed_path(repository) + query)
+    return ask(registries.default, method, f"{signed_path(repository)}&digest={DIGEST}")
 
 
 @scenario("blob-upload-chunk", "PATCH PUT DELETE", 404, "BLOB_UPLOAD_INVALID")
@@ -416,54 +404,9 @@ def _(registries: Registries, method: str, repository: str) -> httpx.Response:
     location = registries.default.start_upload(repository).headers["location"]
     assert go_on(registries.default, "PATCH", location, content=b"first").status_code == 202
     # The same URL once more: its state is of before.
-    answer = go_on(registries.default, method, location, {"digest": DIGEST})
+    answer = go_on(registries.default, method, location, BY_DIGEST)
     assert answer.headers["range"] == "0-4"
     return answer
-
-
-@scenario("blob-upload-chunk", "PATCH PUT", 400, "SIZE_INVALID")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    location = registries.default.start_upload(repository).headers["location"]
-    headers = {"Content-Range": "0-9"}
-    query = {"digest": DIGEST}
-    return go_on(registries.default, method, location, query, content=b"four", headers=headers)
-
-
-@scenario("blob-upload-chunk", "PATCH PUT", 413, "SIZE_INVALID")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    location = registries.small.start_upload(repository).headers["location"]
-    return go_on(registries.small, method, location, {"digest": DIGEST}, content=bytes(1001))
-
-
-@scenario("blob-upload-chunk", "PATCH", 202)
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    location = registries.default.start_upload(repository).headers["location"]
-    return go_on(registries.default, method, location, content=b"content", headers=OCTETS)
-
-
-@scenario("blob-upload-chunk", "PATCH", 415, "UNSUPPORTED")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    location = registries.default.start_upload(repository).headers["location"]
-    return go_on(registries.default, method, location, content=b"a=b", headers={"Content-Type": "text/plain"})
-
-
-@scenario("blob-upload-chunk", "PUT", 201)
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    location = registries.default.start_upload(repository).headers["location"]
-    digest = "sha256:ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73"
-    return go_on(registries.default, method, location, {"digest": digest}, content=b"content")
-
-
-@scenario("blob-upload-chunk", "PUT", 400, "DIGEST_INVALID")
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    location = registries.default.start_upload(repository).headers["location"]
-    return go_on(registries.default, method, location, content=b"content")
-
-
-@scenario("blob-upload-chunk", "DELETE", 204)
-def _(registries: Registries, method: str, repository: str) -> httpx.Response:
-    location = registries.default.start_upload(repository).headers["location"]
-    return go_on(registries.default, method, location)
 
 
 # The tests
