@@ -45,6 +45,11 @@ def test_a_line_is_apaches_combined_format() -> None:
     )
 
 
+def test_an_uploads_state_does_not_stand_in_the_log() -> None:
+    line = combined_line(record(), scope(query=b"a=1&_state=secret-%3D&digest=x"), at=0)
+    assert '"GET /v2/?a=1&_state=...&digest=x HTTP/1.1"' in line
+
+
 @given(st.binary(), st.text())
 def test_nothing_that_a_client_sends_breaks_out_of_its_field(value: bytes, user: str) -> None:
     line = combined_line(record(user=user), scope(referer=value, user_agent=value), at=0)

@@ -294,6 +294,28 @@ def test_a_manifest_that_says_it_is_too_large_is_refused_unread(registry) -> Non
         )
 
 
+def test_a_length_beyond_all_numbers_is_refused(registry, repository: str) -> None:
+    path = registry.start_upload(repository).headers["location"].removeprefix(registry.url)
+    for method in ("PATCH", "PUT"):
+        target = f"{path}&digest=sha256:{'0' * 64}"
+        with registry.connect() as connection:
+            connection.sendall(request(method, target, "Content-Length: 9999999999999999999", OCTETS))
+            answer = Answer(connection)
+            assert (answer.status, answer.code) == (413, "SIZE_INVALID")
+
+
+def test_what_is_not_http_behind_a_request_does_not_end_up_in_its_answer(registry, repository: str) -> None:
+    digest = registry.push_blob(repository, bytes(20_000_000))
+    with registry.connect() as connection:
+        connection.sendall(request("GET", f"/v2/{repository}/blobs/{digest}") + b"NONSENSE\r\n\r\n")
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            while piece := connection.recv(1 << 20):
+                received += piece
+    assert b"UNSUPPORTED" not in received
+    assert len(received) < 20_000_000
+
+
 def test_a_body_is_asked_for_only_when_it_is_wanted(registry, repository: str) -> None:
     location = registry.start_upload(repository).headers["location"]
     path = location.removeprefix(registry.url)

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -59,6 +61,20 @@ def test_while_the_blob_service_is_away_uploads_and_blobs_are_unavailable_and_an
         assert [(answer.status_code, code_of(answer)) for answer in attempts] == [(503, "UNAVAILABLE")] * 6
     eventually_served(fresh, f"/v2/{repository}/blobs/{digest}")
     assert fresh.client.put(f"{location}&digest={digest}", content=b"content").status_code == 201
+
+
+def test_a_blob_whose_bytes_are_committed_is_linked_as_soon_as_the_metadata_service_is_back(
+    fresh, repository: str
+) -> None:
+    location = fresh.start_upload(repository).headers["location"]
+    digest = "sha256:" + hashlib.sha256(b"content").hexdigest()
+    with ThreadPoolExecutor(1) as pool:
+        with fresh.without(fresh.metadata):
+            closing = pool.submit(fresh.client.put, f"{location}&digest={digest}", content=b"content")
+            time.sleep(0.3)
+            assert not closing.done()
+        assert closing.result().status_code == 201
+    assert fresh.client.get(f"/v2/{repository}/blobs/{digest}").content == b"content"
 
 
 def eventually_served(registry, path: str) -> None:

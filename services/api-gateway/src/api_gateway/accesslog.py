@@ -7,6 +7,7 @@ cannot be kept in the meantime is dropped, and how much is said in the log.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from functools import lru_cache
 from typing import TextIO
@@ -26,6 +27,9 @@ _MOST_LINES = 20_000
 # Lines are collected for this long (seconds) before they are written.
 _COLLECT = 0.02
 
+# An upload's state lets whoever has it go on with the upload.
+_STATE = re.compile(r"((?:^|&)_state=)[^&]+")
+
 _PLAIN = {code: chr(code) for code in range(0x20, 0x7F)} | {ord('"'): '\\"', ord("\\"): "\\\\"}
 _ESCAPES = {code: _PLAIN.get(code, f"\\x{code:02x}") for code in range(0x100)}
 
@@ -43,7 +47,7 @@ def combined_line(record: RequestRecord, scope: Scope, at: float) -> str:
     headers = Headers(scope["headers"])
     target = scope["raw_path"].decode("latin-1")
     if scope["query_string"]:
-        target += "?" + scope["query_string"].decode("latin-1")
+        target += "?" + _STATE.sub(r"\1...", scope["query_string"].decode("latin-1"))
     when = _written_time(int(at))
     request = f"{scope['method']} {escaped(target)} HTTP/{scope['http_version']}"
     return (

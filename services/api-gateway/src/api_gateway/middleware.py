@@ -19,6 +19,7 @@ from api_gateway.headers import HeaderList, Headers, field
 from api_gateway.health import HealthState
 from api_gateway.record import CLIENT_CLOSED_REQUEST, RECORD_KEY, RequestRecord
 from api_gateway.refusal import envelope_headers
+from api_gateway.request import ABORT
 from moorage import context
 from moorage.errors import ErrorCode, RegistryError
 
@@ -168,7 +169,9 @@ class LastResort:
 
     async def _answer(self, scope: Scope, send: Send, error: RegistryError, started: bool) -> None:
         scope[RECORD_KEY].error = error
-        if not started:
+        if started:
+            scope["extensions"][ABORT]()
+        else:
             await send_envelope(scope, send, error)
 
 

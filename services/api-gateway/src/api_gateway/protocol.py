@@ -56,7 +56,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if not self._reading_head:
             return
         self._head_bytes += len(data)
-        if self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
+        if self._head_bytes > _HEAD_BYTES:
             self._refuse(431, "the request's head is too large")
 
     def on_message_begin(self) -> None:
@@ -94,6 +94,12 @@ class GatewayProtocol(HttpToolsProtocol):
         self._refuse(400, msg)
 
     def _refuse(self, status: int, message: str) -> None:
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            # It came behind a request whose answer is under way, and must not end up in the midst of it.
+            self._abort()
+            return
         error = RegistryError(ErrorCode.UNSUPPORTED, message=message, http_status=status)
         body = error.envelope()
         fields: HeaderList = [

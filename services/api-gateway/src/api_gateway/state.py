@@ -21,7 +21,7 @@ _MAC_BYTES = hashlib.sha256().digest_size
 _MOST_CHARACTERS = 4096
 
 # Offsets travel as signed 64-bit integers.
-_LARGEST_OFFSET = 2**63 - 1
+LARGEST_OFFSET = 2**63 - 1
 
 
 class InvalidStateError(ValueError):
@@ -87,6 +87,6 @@ def _parse(document: bytes) -> UploadState:
     offset, started_at = fields.get("Offset"), fields.get("StartedAt")
     if not (isinstance(name, str) and isinstance(upload_id, str) and isinstance(started_at, str)):
         raise InvalidStateError("a field is missing or not a string")
-    if not isinstance(offset, int) or isinstance(offset, bool) or not 0 <= offset <= _LARGEST_OFFSET:
+    if not isinstance(offset, int) or isinstance(offset, bool) or not 0 <= offset <= LARGEST_OFFSET:
         raise InvalidStateError("the offset is not a number of bytes")
     return UploadState(name, upload_id, offset, started_at)

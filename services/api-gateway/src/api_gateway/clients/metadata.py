@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moorage.digest import Digest
-from moorage.rpc import Channel, unary
+from moorage.rpc import Channel, rpc_errors, unary
+from moorage.rpc.client import call_metadata
 from moorage.v1 import common_pb2, metadata_pb2, metadata_pb2_grpc
 
 # Tags that are asked for at once when a client asks for all of them.
@@ -30,9 +31,16 @@ class MetadataClient:
     async def link_blob(
         self, repository: str, descriptor: common_pb2.Descriptor, aliases: Sequence[str]
     ) -> None:
-        """Link a committed blob into the repository, under its canonical digest and the aliases."""
+        """Link a committed blob into the repository, under its canonical digest and the aliases.
+
+        While the service is away this waits for it, as long as the deadline allows: without its link the
+        client would have to send all of the blob again.
+        """
         request = metadata_pb2.LinkBlobRequest(repository=repository, descriptor=descriptor, aliases=aliases)
-        await unary(self._stub.LinkBlob, request, timeout=self._timeout)
+        with rpc_errors():
+            await self._stub.LinkBlob(
+                request, timeout=self._timeout, metadata=call_metadata(), wait_for_ready=True
+            )
 
     async def mount_blob(self, repository: str, source: str, digest: str) -> None:
         """Link a blob of the source repository."""

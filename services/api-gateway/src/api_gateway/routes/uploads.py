@@ -18,7 +18,7 @@ from api_gateway.clients.uploads import Upload, UploadsClient, no_pieces
 from api_gateway.headers import HeaderList, field
 from api_gateway.refusal import RefusalError
 from api_gateway.request import Request
-from api_gateway.state import InvalidStateError, StateSigner, UploadState
+from api_gateway.state import LARGEST_OFFSET, InvalidStateError, StateSigner, UploadState
 from moorage.digest import SUPPORTED_ALGORITHMS, Digest, InvalidDigestError
 from moorage.errors import ErrorCode, RegistryError
 from moorage.reference import InvalidReferenceError, parse_name
@@ -230,7 +230,10 @@ class UploadRoutes:
 
 def _body_length(request: Request) -> int | None:
     """The bytes of the body; None when the client does not say."""
-    return request.content_length if request.has_body else 0
+    length = request.content_length if request.has_body else 0
+    if length is not None and length > LARGEST_OFFSET:
+        raise RegistryError(ErrorCode.SIZE_INVALID, {"limit": LARGEST_OFFSET}, http_status=413)
+    return length
 
 
 def _parse_digest(text: str | None) -> Digest:
