@@ -24,8 +24,8 @@ class BlobReader:
     async def read(self, digest: str, start: int, length: int) -> AsyncGenerator[bytes, None]:
         """`length` bytes (at least one) of a blob from `start`, in pieces of at most 1 MiB.
 
-        Closing the generator cancels the call. Raises RegistryError: BLOB_UNKNOWN, UNAVAILABLE, and UNKNOWN
-        when the blob ends too early.
+        The last piece comes when the service has said that it was the last. Closing the generator cancels the
+        call. Raises RegistryError: BLOB_UNKNOWN, UNAVAILABLE, and UNKNOWN when the blob is of another length.
         """
         stub = self._instances.for_key(digest).store
         request = blob_pb2.ReadRequest(digest=digest, offset=start, length=length)
@@ -34,14 +34,18 @@ class BlobReader:
         try:
             while missing > 0:
                 piece = await self._next(call)
-                missing -= len(piece)
-                yield piece if missing >= 0 else piece[:missing]
+                missing -= len(piece or b"")
+                if piece is None or (missing <= 0 and await self._next(call) is not None):
+                    raise _wrong_length()
+                yield piece
         finally:
+            # Without effect on a call that has ended.
             call.cancel()
 
     async def _next(
         self, call: grpc.aio.UnaryStreamCall[blob_pb2.ReadRequest, blob_pb2.ReadResponse]
-    ) -> bytes:
+    ) -> bytes | None:
+        """The next message's data; None at the end."""
         try:
             with rpc_errors():
                 async with asyncio.timeout(self._stall):
@@ -53,11 +57,9 @@ class BlobReader:
             if error.code is not ErrorCode.RANGE_INVALID:
                 raise
             # Only its descriptor's length was asked for, so it is not the client's range that is wrong.
-            raise _too_short() from error
-        if not isinstance(message, blob_pb2.ReadResponse):
-            raise _too_short()
-        return message.data
+            raise _wrong_length() from error
+        return message.data if isinstance(message, blob_pb2.ReadResponse) else None
 
 
-def _too_short() -> RegistryError:
-    return RegistryError(ErrorCode.UNKNOWN, message="the blob is shorter than its descriptor says")
+def _wrong_length() -> RegistryError:
+    return RegistryError(ErrorCode.UNKNOWN, message="the blob is not as long as its descriptor says")
