@@ -34,8 +34,10 @@ class BlobReader:
         try:
             while missing > 0:
                 piece = await self._next(call)
-                missing -= len(piece or b"")
-                if piece is None or (missing <= 0 and await self._next(call) is not None):
+                if piece is None or len(piece) > missing:
+                    raise _wrong_length()
+                missing -= len(piece)
+                if missing == 0 and await self._next(call) is not None:
                     raise _wrong_length()
                 yield piece
         finally:
