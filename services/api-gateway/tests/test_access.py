@@ -9,7 +9,6 @@ import pytest
 
 from api_gateway.access import AccessRecord, Grant, Open
 from api_gateway.descriptors import TABLE
-from api_gateway.headers import Headers
 from api_gateway.record import RECORD_KEY, RequestRecord
 from api_gateway.request import Request
 from api_gateway.routing import RouteContext, V2Route
@@ -27,7 +26,7 @@ class Controller:
         self.asked: list[str] = []
         self.refusal = refusal
 
-    async def authorize(self, headers: Headers, records: Sequence[AccessRecord]) -> Grant:
+    async def authorize(self, request: Request, records: Sequence[AccessRecord]) -> Grant:
         self.asked = [str(record) for record in records]
         if self.refusal is not None:
             raise self.refusal

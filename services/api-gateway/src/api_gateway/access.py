@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from api_gateway.headers import Headers
+if TYPE_CHECKING:
+    from api_gateway.request import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ class Grant:
 class AccessController(Protocol):
     """Decides about access."""
 
-    async def authorize(self, headers: Headers, records: Sequence[AccessRecord]) -> Grant:
-        """Grant all of the records to whoever sent these headers, or none.
+    async def authorize(self, request: Request, records: Sequence[AccessRecord]) -> Grant:
+        """Grant all of the records to whoever sent this request, or none.
 
         No records ask for authentication alone. Raises RegistryError: UNAUTHORIZED for a challenge, DENIED.
         """
@@ -52,6 +53,6 @@ class AccessController(Protocol):
 class Open:
     """The controller of a registry without an `auth` section: everybody may do everything."""
 
-    async def authorize(self, headers: Headers, records: Sequence[AccessRecord]) -> Grant:
+    async def authorize(self, request: Request, records: Sequence[AccessRecord]) -> Grant:
         """Grant everything."""
         return Grant()

@@ -93,7 +93,7 @@ class V2Route(BaseRoute):
         method, endpoint = chosen
         _parse_parameters(request)
         records = _records(method.access, request)
-        request.grant = await self._context.access.authorize(request.headers, records)
+        request.grant = await self._context.access.authorize(request, records)
         request.record.user = request.grant.user
         await endpoint(request)
 
