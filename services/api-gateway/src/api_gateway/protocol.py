@@ -7,10 +7,12 @@ answered with the error envelope, as everything else is.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import struct
 from typing import Any
 
+import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api_gateway.headers import HeaderList
@@ -18,6 +20,8 @@ from api_gateway.middleware import API_VERSION
 from api_gateway.refusal import envelope_headers
 from api_gateway.request import ABORT
 from moorage.errors import ErrorCode, RegistryError
+
+log = structlog.get_logger("api_gateway.protocol")
 
 # Bytes of a head, at most; Go's default.
 _HEAD_BYTES = 1 << 20
@@ -29,11 +33,18 @@ _HEAD_SECONDS = 60.0
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
+# uvicorn warns of each offer to upgrade (curl makes them) and of each client that tries TLS first (docker
+# does, on a registry without it). Neither is news to an operator.
+_SERVER_LOGGER = logging.getLogger("api_gateway.protocol")
+_SERVER_LOGGER.setLevel(logging.ERROR)
+
+
 class GatewayProtocol(HttpToolsProtocol):
     """One client's connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.logger = _SERVER_LOGGER
         self._connected = True
         self._reading_head = True
         self._head_bytes = 0
@@ -77,9 +88,6 @@ class GatewayProtocol(HttpToolsProtocol):
             # The offer is not taken up, but the parser stops at what it takes for another protocol.
             self.cycle.keep_alive = False
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """An offer to upgrade (curl offers h2c) is no reason for a warning: it is left aside."""
-
     def _abort(self) -> None:
         """Reset the connection: what waits to be sent is dropped, where closing would wait for the client."""
         if not self._connected:
@@ -100,6 +108,7 @@ class GatewayProtocol(HttpToolsProtocol):
             # It came behind a request whose answer is under way, and must not end up in the midst of it.
             self._abort()
             return
+        log.debug("connection refused", reason=message, remoteaddr=self.client[0] if self.client else "")
         error = RegistryError(ErrorCode.UNSUPPORTED, message=message, http_status=status)
         body = error.envelope()
         fields: HeaderList = [
