@@ -1,0 +1,1 @@
+"""The metadata service: it owns the registry's names."""

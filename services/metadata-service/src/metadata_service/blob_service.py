@@ -1,0 +1,83 @@
+"""The blob service's instances, and how one of them is called."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import TypeVar
+
+import grpc
+
+from metadata_service.deadline import remaining
+from moorage.rpc import Address, Channel, open_channel, unary
+from moorage.rpc.client import UnaryMethod
+from moorage.rpc.health import is_serving
+from moorage.v1 import blob_pb2_grpc
+
+# Calls under way at once. A reply holds a manifest at most, so this bounds the memory that replies take.
+MAX_CALLS = 128
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance: its channel and the stubs on it."""
+
+    channel: Channel
+    blobs: blob_pb2_grpc.BlobStoreAsyncStub
+    objects: blob_pb2_grpc.ObjectStoreAsyncStub
+
+    @classmethod
+    def at(cls, address: Address) -> Instance:
+        """The instance at an address. It is connected to in the background."""
+        channel = open_channel(address)
+        channel.get_state(try_to_connect=True)
+        return cls(channel, blob_pb2_grpc.BlobStoreStub(channel), blob_pb2_grpc.ObjectStoreStub(channel))
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the last attempt to connect succeeded and nothing broke since."""
+        return self.channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
+
+
+class BlobService:
+    """The blob service. Its instances share one storage, so a call may go to any of them."""
+
+    def __init__(self, addresses: Sequence[Address], *, timeout: float) -> None:
+        """`timeout` is the most seconds that one call may take."""
+        self._instances = [Instance.at(address) for address in addresses]
+        self._timeout = timeout
+        self._turn = count()
+        self._slots = asyncio.Semaphore(MAX_CALLS)
+
+    async def call(
+        self, method: Callable[[Instance], UnaryMethod[_Request, _Response]], request: _Request
+    ) -> _Response:
+        """Call a method of one instance, within the deadline of the call that is being served.
+
+        Raises RegistryError: what the blob service answered, or UNAVAILABLE.
+        """
+        async with self._slots:
+            return await unary(method(self._next()), request, timeout=remaining(self._timeout))
+
+    async def is_serving(self, *, timeout: float) -> bool:
+        """Whether any instance says that it can do its work, within `timeout` seconds."""
+        answers = [is_serving(instance.channel, timeout=timeout) for instance in self._instances]
+        return any(await asyncio.gather(*answers))
+
+    async def close(self) -> None:
+        """Close the channels; calls under way fail."""
+        for instance in self._instances:
+            await instance.channel.close(None)
+
+    def _next(self) -> Instance:
+        """The instances in turn, those that are not connected left out while others are."""
+        turn = next(self._turn)
+        if len(self._instances) == 1:
+            return self._instances[0]
+        candidates = [each for each in self._instances if each.is_connected] or self._instances
+        return candidates[turn % len(candidates)]

@@ -1,0 +1,23 @@
+"""No cache."""
+
+from __future__ import annotations
+
+from metadata_service.descriptors import BlobDescriptor
+from moorage.digest import Digest
+
+
+class NoDescriptorCache:
+    """Knows nothing, so every question goes to storage."""
+
+    async def get(self, repository: str, digest: Digest) -> BlobDescriptor | None:
+        """None."""
+        return None
+
+    async def add(self, repository: str, digest: Digest, descriptor: BlobDescriptor) -> None:
+        """Remember nothing."""
+
+    async def remove(self, repository: str, digest: Digest) -> None:
+        """Nothing is there to forget."""
+
+    async def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,85 @@
+"""State changes: each runs to its end once it has begun, and none undoes another one that was acknowledged.
+
+What adds (a push, a link) shares the keys that it touches; what takes away (a delete) holds its key
+alone. The locks are this process's: several metadata services on one storage do not see each other's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import structlog
+
+from metadata_service.deadline import within
+from metadata_service.locks import Key, KeyedLocks
+from moorage.digest import Digest
+
+log = structlog.get_logger("metadata_service.changes")
+
+_T = TypeVar("_T")
+
+
+def blob_key(repository: str, canonical: Digest) -> Key:
+    """The key of a repository's links to a blob."""
+    return (repository, "blob", str(canonical))
+
+
+def manifest_key(repository: str, canonical: Digest) -> Key:
+    """The key of a repository's links to a manifest."""
+    return (repository, "manifest", str(canonical))
+
+
+def tag_key(repository: str, tag: str) -> Key:
+    """The key of a tag."""
+    return (repository, "tag", tag)
+
+
+class Changes:
+    """Runs the changes of this process."""
+
+    def __init__(self, *, timeout: float) -> None:
+        """`timeout` is the most seconds that one change may take."""
+        self._timeout = timeout
+        self._locks = KeyedLocks()
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def run(self, change: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Run a change to its end, in its own time, whether or not the caller stays to hear of it."""
+        task = asyncio.create_task(self._bounded(change))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_unheard)
+            raise
+
+    @asynccontextmanager
+    async def adding(self, keys: Iterable[Key]) -> AsyncIterator[None]:
+        """Hold the keys against everyone who takes away."""
+        async with self._locks.shared(keys):
+            yield
+
+    @asynccontextmanager
+    async def removing(self, key: Key) -> AsyncIterator[None]:
+        """Hold the key against everyone."""
+        async with self._locks.exclusive(key):
+            yield
+
+    async def drain(self) -> None:
+        """Wait until the changes that have begun are through."""
+        if self._running:
+            await asyncio.wait(self._running)
+
+    async def _bounded(self, change: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        async with within(self._timeout, inherit=False):
+            return await change()
+
+
+def _log_unheard(task: asyncio.Task[Any]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.warning("a change failed after its caller had gone", error=str(error))

@@ -1,0 +1,99 @@
+"""The composition root: what the metadata service is made of, and its life from start to drain."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from metadata_service.blob_service import BlobService
+from metadata_service.blobs import Blobs
+from metadata_service.cache import RepositoryDescriptors, open_cache
+from metadata_service.catalog import Catalog
+from metadata_service.changes import Changes
+from metadata_service.health import Health
+from metadata_service.linked_blobs import LinkedBlobs
+from metadata_service.links import Links
+from metadata_service.manifests.rules import ManifestRules
+from metadata_service.manifests.store import Manifests
+from metadata_service.manifests.stored import MAX_MANIFEST_BYTES, StoredManifests
+from metadata_service.objects import Objects
+from metadata_service.policy import Policy
+from metadata_service.referrers import Referrers
+from metadata_service.servicer import Metadata, Registry
+from metadata_service.tags import Tags
+from moorage.config import Configuration, ConfigurationError
+from moorage.rpc import Address, RpcServer
+from moorage.service import Service
+from moorage.v1.metadata_pb2_grpc import add_MetadataServicer_to_server
+
+log = structlog.get_logger("metadata_service.main")
+
+
+async def run(config: Configuration, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then drain. Healthy while the blob service is.
+
+    Raises ConfigurationError before it listens when the configuration does not hold, and OSError when the
+    address cannot be had.
+    """
+    if config.http.limits.manifestsize > MAX_MANIFEST_BYTES:
+        raise ConfigurationError("http.limits.manifestsize", f"must be at most {MAX_MANIFEST_BYTES} bytes")
+    address = Address.parse(config.services.metadata.addr)
+    timeout = config.services.timeout
+    service = BlobService([Address.parse(each) for each in config.services.blob.addr], timeout=timeout)
+    descriptors = RepositoryDescriptors(open_cache(config), settling=timeout)
+    changes = Changes(timeout=timeout)
+    servicer = Metadata(build_registry(config, service, descriptors, changes), timeout=timeout)
+    server = RpcServer(address)
+    server.add("moorage.v1.Metadata", lambda s: add_MetadataServicer_to_server(servicer, s))
+    try:
+        await server.start()
+        log.info("the metadata service listens", address=str(address))
+        watch = asyncio.create_task(Health(service, server.serving).watch())
+        try:
+            await stop.wait()
+        finally:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+            log.info("the metadata service drains", seconds=config.http.draintimeout)
+            await server.stop(config.http.draintimeout)
+            await changes.drain()
+    finally:
+        await descriptors.close()
+        await service.close()
+
+
+def build_registry(
+    config: Configuration, service: BlobService, descriptors: RepositoryDescriptors, changes: Changes
+) -> Registry:
+    """Everything that the service can do, on one blob service."""
+    objects = Objects(service)
+    blobs = Blobs(service)
+    links = Links(objects)
+    policy = Policy(config)
+    stored = StoredManifests(links, blobs)
+    tags = Tags(objects, links, changes, concurrency=config.storage.tag.concurrencylimit)
+    return Registry(
+        blobs=LinkedBlobs(
+            objects=objects, blobs=blobs, links=links, descriptors=descriptors, changes=changes, policy=policy
+        ),
+        manifests=Manifests(
+            objects=objects,
+            blobs=blobs,
+            links=links,
+            stored=stored,
+            tags=tags,
+            rules=ManifestRules(config, links, blobs),
+            changes=changes,
+            policy=policy,
+            max_size=config.http.limits.manifestsize,
+        ),
+        tags=tags,
+        referrers=Referrers(objects, links, stored),
+        catalog=Catalog(objects),
+    )
+
+
+SERVICE = Service("metadata", run)

@@ -1,0 +1,104 @@
+"""Client of the blob service's ObjectStore: the small objects below `repositories/`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from metadata_service.blob_service import BlobService
+from metadata_service.concurrency import for_each
+from moorage.v1 import blob_pb2
+
+# A call's request and reply stay far below the largest message.
+PATHS_PER_CALL = 256
+# Calls of one batch at a time.
+_CALLS = 4
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A page of the names in a folder, in byte order."""
+
+    found: bool
+    names: tuple[str, ...]
+    # There are more names than the limit let through.
+    truncated: bool
+
+
+class Objects:
+    """The objects, by absolute path. Every method raises RegistryError when the storage fails."""
+
+    def __init__(self, service: BlobService) -> None:
+        self._service = service
+
+    async def get(self, paths: Sequence[str]) -> list[bytes | None]:
+        """The objects' contents, in the order of `paths`; None for what is not there."""
+
+        async def get(part: Sequence[str]) -> list[bytes | None]:
+            request = blob_pb2.GetObjectsRequest(paths=part)
+            reply = await self._service.call(lambda instance: instance.objects.GetObjects, request)
+            return [each.content if each.found else None for each in reply.objects]
+
+        parts = await for_each(get, _parts(paths), limit=_CALLS)
+        return [content for part in parts for content in part]
+
+    async def put(self, objects: Sequence[tuple[str, bytes]]) -> None:
+        """Write objects one after the other, each whole and durable.
+
+        When it fails or is cut off, a first part of them is written.
+        """
+        for part in _parts(objects):
+            request = blob_pb2.PutObjectsRequest(
+                objects=[
+                    blob_pb2.PutObjectsRequest.Object(path=path, content=content) for path, content in part
+                ]
+            )
+            await self._service.call(lambda instance: instance.objects.PutObjects, request)
+
+    async def exist(self, paths: Sequence[str]) -> list[bool]:
+        """Whether each path is there, as a file or a folder."""
+
+        async def exist(part: Sequence[str]) -> list[bool]:
+            request = blob_pb2.StatObjectsRequest(paths=part)
+            reply = await self._service.call(lambda instance: instance.objects.StatObjects, request)
+            return [each.found for each in reply.infos]
+
+        parts = await for_each(exist, _parts(paths), limit=_CALLS)
+        return [found for part in parts for found in part]
+
+    async def list_folder(self, path: str, *, after: str = "", limit: int, having: str = "") -> Folder:
+        """At most `limit` (1 or more) of a folder's names that are greater than `after`.
+
+        Only children below which the relative path `having` exists.
+        """
+        return (await self._list([path], after, limit, having))[0]
+
+    async def list_folders(self, paths: Sequence[str], *, limit: int) -> list[Folder]:
+        """The first `limit` names of each folder."""
+
+        async def list_part(part: Sequence[str]) -> list[Folder]:
+            return await self._list(part, "", limit, "")
+
+        parts = await for_each(list_part, _parts(paths), limit=_CALLS)
+        return [folder for part in parts for folder in part]
+
+    async def delete(self, paths: Sequence[str]) -> frozenset[str]:
+        """Remove paths one after the other, folders with all that is in them; the paths that were there."""
+        deleted: set[str] = set()
+        for part in _parts(paths):
+            request = blob_pb2.DeleteObjectsRequest(paths=part)
+            reply = await self._service.call(lambda instance: instance.objects.DeleteObjects, request)
+            deleted.update(reply.deleted)
+        return frozenset(deleted)
+
+    async def _list(self, paths: Sequence[str], after: str, limit: int, having: str) -> list[Folder]:
+        request = blob_pb2.ListObjectsRequest(paths=paths, after=after, limit=limit, having=having)
+        reply = await self._service.call(lambda instance: instance.objects.ListObjects, request)
+        return [Folder(each.found, tuple(each.names), each.truncated) for each in reply.folders]
+
+
+def _parts(items: Sequence[_T]) -> list[Sequence[_T]]:
+    return [items[start : start + PATHS_PER_CALL] for start in range(0, len(items), PATHS_PER_CALL)]
