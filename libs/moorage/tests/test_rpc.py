@@ -19,7 +19,7 @@ class FailingStore(blob_pb2_grpc.BlobStoreServicer):
     def __init__(self) -> None:
         self.seen_request_id = ""
 
-    async def Stat(self, request, servicer_context):
+    async def Stat(self, request, servicer_context):  # noqa: N802  the contract's name
         self.seen_request_id = context.request_id.get()
         match request.digests[0]:
             case "several":
@@ -44,7 +44,7 @@ class FailingStore(blob_pb2_grpc.BlobStoreServicer):
                 await asyncio.sleep(30)
         return blob_pb2.StatResponse()
 
-    async def Read(self, request, servicer_context):
+    async def Read(self, request, servicer_context):  # noqa: N802  the contract's name
         yield blob_pb2.ReadResponse(data=b"first")
         raise RegistryError(ErrorCode.BLOB_UNKNOWN, {"digest": request.digest})
 
@@ -101,9 +101,14 @@ async def test_a_deadline_that_passes_is_unavailable(store) -> None:
 
 async def test_an_error_in_mid_stream_follows_what_was_sent(store) -> None:
     received = []
-    with pytest.raises(RegistryError) as caught, rpc_errors():
-        async for response in store[1].Read(blob_pb2.ReadRequest(digest="x"), timeout=5):
-            received.append(response.data)
+
+    async def read() -> None:
+        with rpc_errors():
+            async for response in store[1].Read(blob_pb2.ReadRequest(digest="x"), timeout=5):
+                received.append(response.data)
+
+    with pytest.raises(RegistryError) as caught:
+        await read()
     assert received == [b"first"]
     assert caught.value.entries[0].detail == {"digest": "x"}
 
