@@ -97,7 +97,7 @@ class Broker:
                 info = await ensure_stream(jetstream)
                 if self._jetstream is None:
                     self._delay, self._complaint = FIRST_DELAY, ""
-                    log.info("the event stream is ready", nats=str(self.url), messages=info.state.messages)
+                    log.info("the event stream is there", nats=str(self.url), messages=info.state.messages)
                     self._jetstream = jetstream
                     await self._on_change(True)
                 if await _first(stop, client_lost, timeout=CHECK_INTERVAL):
