@@ -191,7 +191,19 @@ async def test_drain_is_not_clean_when_a_program_had_to_be_killed(program) -> No
     assert not await supervisor.drain()
 
 
-async def test_the_second_signal_kills_at_once(program) -> None:
+async def test_ctrl_c_while_it_stops_kills_and_another_sigterm_does_not() -> None:
+    signals = Signals()
+    signals.listen()
+    for number in (signal.SIGTERM, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(0.05)
+    assert signals.stop.is_set()
+    assert not signals.kill.is_set()
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.wait_for(signals.kill.wait(), 5)
+
+
+async def test_a_kill_does_not_wait_for_anything(program) -> None:
     signals = Signals()
     supervisor = Supervisor(signals)
     await supervisor.start([program(IGNORES_SIGTERM, name=name, drain_limit=60) for name in ("a", "b", "c")])

@@ -15,7 +15,7 @@ START_LIMIT = 60.0
 
 
 class Signals:
-    """What the operator asks for: the first signal stops, the second kills."""
+    """What the operator asks for: the first signal stops; Ctrl-C while it stops kills."""
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
@@ -28,10 +28,14 @@ class Signals:
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             numbers.append(signal.SIGHUP)
         for number in numbers:
-            loop.add_signal_handler(number, self._receive)
+            loop.add_signal_handler(number, self._receive, number)
 
-    def _receive(self) -> None:
-        (self.kill if self.stop.is_set() else self.stop).set()
+    def _receive(self, number: signal.Signals) -> None:
+        if not self.stop.is_set():
+            self.stop.set()
+        elif number == signal.SIGINT:
+            # Only a person is impatient: make and process managers may send one SIGTERM on several ways.
+            self.kill.set()
 
 
 class Supervisor:
