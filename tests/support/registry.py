@@ -47,7 +47,9 @@ class Up:
     def _start(self) -> Process:
         process = Process([_MOORAGE, "up"], log=self.folder / "moorage.log", env=self.env)
         wait_until(
-            lambda: not process.running() or "Moorage is ready at " in process.log.read_text(errors="replace"),
+            lambda: (
+                not process.running() or "Moorage is ready at " in process.log.read_text(errors="replace")
+            ),
             timeout=60,
             what="moorage up is ready",
         )
