@@ -77,6 +77,30 @@ def test_a_blob_whose_bytes_are_committed_is_linked_as_soon_as_the_metadata_serv
     assert fresh.client.get(f"/v2/{repository}/blobs/{digest}").content == b"content"
 
 
+@pytest.mark.parametrize("name", ["blob", "metadata"])
+def test_a_service_that_is_started_again_is_waited_for(fresh, repository: str, name: str) -> None:
+    fresh.push_image(repository, "v1")
+    upload = fresh.start_upload(repository).headers["docker-upload-uuid"]
+    paths = {"blob": f"/v2/{repository}/blobs/uploads/{upload}", "metadata": f"/v2/{repository}/tags/list"}
+    with ThreadPoolExecutor(1) as pool:
+        with fresh.without(getattr(fresh, name)):
+            # The gateway learns of it with the next packet.
+            time.sleep(0.1)
+            asking = pool.submit(fresh.client.get, paths[name])
+            time.sleep(0.3)
+            assert not asking.done()
+        assert asking.result().status_code < 300
+
+
+def test_a_service_that_stays_away_is_waited_for_once(fresh, repository: str) -> None:
+    with fresh.without(fresh.metadata):
+        assert fresh.client.get(f"/v2/{repository}/tags/list").status_code == 503
+        started = time.monotonic()
+        for _ in range(5):
+            assert fresh.client.get(f"/v2/{repository}/tags/list").status_code == 503
+        assert time.monotonic() - started < 1
+
+
 def eventually_served(registry, path: str) -> None:
     """A channel reconnects with a backoff of two seconds at most."""
     deadline = time.monotonic() + 10

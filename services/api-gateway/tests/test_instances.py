@@ -31,8 +31,8 @@ async def instances(addresses: list[str]) -> AsyncIterator[BlobInstances]:
 
 async def test_a_key_comes_to_the_same_instance_each_time_and_keys_to_all(instances: BlobInstances) -> None:
     keys = [str(uuid.uuid4()) for _ in range(300)]
-    chosen = [instances.for_key(key).address for key in keys]
-    assert chosen == [instances.for_key(key).address for key in keys]
+    chosen = [instances.chosen(key).address for key in keys]
+    assert chosen == [instances.chosen(key).address for key in keys]
     shares = {address: chosen.count(address) for address in set(chosen)}
     assert len(shares) == 3
     assert min(shares.values()) > 50
@@ -43,9 +43,9 @@ async def test_with_one_instance_fewer_only_its_keys_move(
 ) -> None:
     fewer = BlobInstances(addresses[:2])
     keys = [str(uuid.uuid4()) for _ in range(100)]
-    moved = [key for key in keys if instances.for_key(key).address != fewer.for_key(key).address]
+    moved = [key for key in keys if instances.chosen(key).address != fewer.chosen(key).address]
     assert moved
-    assert all(instances.for_key(key).address == addresses[2] for key in moved)
+    assert all(instances.chosen(key).address == addresses[2] for key in moved)
     await fewer.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 import time
 import uuid
 
@@ -370,8 +371,9 @@ def wait_for_range(registry, location: str, least: int) -> httpx.Response:
 
 @pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
+@pytest.mark.parametrize("pause", [0, 0.3])
 def test_what_arrived_before_the_client_went_away_is_kept_and_the_upload_goes_on(
-    registry, repository: str, location: str, method: str, framing: str
+    registry, repository: str, location: str, method: str, framing: str, pause: float
 ) -> None:
     content = hashlib.shake_256(repository.encode()).digest(1_000_000)
     digest = digest_of(content)
@@ -379,13 +381,28 @@ def test_what_arrived_before_the_client_went_away_is_kept_and_the_upload_goes_on
     part = content[:600_000]
     with registry.connect() as connection:
         connection.sendall(head_of(registry, method, target, framing))
-        connection.sendall(b"927c0\r\n" + part + b"\r\n" if "chunked" in framing else part)
-        time.sleep(0.5)
-    status = wait_for_range(registry, location, 1)
-    offset = int(status.headers["range"].partition("-")[2]) + 1
-    assert 1 < offset <= len(part)
-    answer = close(registry, status.headers["location"], content, content[offset:])
-    assert answer.status_code == 201
+        connection.sendall(b"f4240\r\n" + part if "chunked" in framing else part)
+        time.sleep(pause)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1) == b""
+    status = wait_for_range(registry, location, len(part))
+    assert status.headers["range"] == f"0-{len(part) - 1}"
+    answer = close(registry, status.headers["location"], content, content[len(part) :])
+    assert answer.status_code == 201, answer.text
+    assert stored(registry, repository, content)
+
+
+def test_a_client_that_sends_everything_and_does_not_wait_has_pushed(
+    registry, repository: str, location: str
+) -> None:
+    content = repository.encode() * 1000
+    target = f"{location}&digest={digest_of(content)}"
+    with registry.connect() as connection:
+        head = head_of(registry, "PUT", target, f"Content-Length: {len(content)}")
+        connection.sendall(head + content)
+    deadline = time.monotonic() + 10
+    while not stored(registry, repository, content) and time.monotonic() < deadline:
+        time.sleep(0.02)
     assert stored(registry, repository, content)
 
 

@@ -10,15 +10,16 @@ import asyncio
 import logging
 import socket
 import struct
+from functools import partial
 from typing import Any
 
 import structlog
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api_gateway.headers import HeaderList
 from api_gateway.middleware import API_VERSION
 from api_gateway.refusal import envelope_headers
-from api_gateway.request import ABORT
+from api_gateway.request import ABORT, REST
 from moorage.errors import ErrorCode, RegistryError
 
 log = structlog.get_logger("api_gateway.protocol")
@@ -73,8 +74,6 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        # uvicorn's type for it knows the extensions of the ASGI specification only.
-        self.scope["extensions"] = {ABORT: self._abort}  # type: ignore[dict-item]
         self._reading_head = True
         self._head_bytes = 0
         self._start_head_timer()
@@ -84,15 +83,18 @@ class GatewayProtocol(HttpToolsProtocol):
         self._reading_head = False
         self._stop_head_timer()
         super().on_headers_complete()
+        # The application has not begun yet. uvicorn's type knows the extensions of the specification only.
+        extensions: Any = {ABORT: partial(self._abort, self.cycle), REST: partial(_take_rest, self.cycle)}
+        self.scope["extensions"] = extensions
         if self.parser.should_upgrade():
             # The offer is not taken up, but the parser stops at what it takes for another protocol.
             self.cycle.keep_alive = False
 
-    def _abort(self) -> None:
+    def _abort(self, cycle: RequestResponseCycle) -> None:
         """Reset the connection: what waits to be sent is dropped, where closing would wait for the client."""
         if not self._connected:
             return
-        self.cycle.disconnected = True
+        cycle.disconnected = True
         connection = self.transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()
@@ -106,7 +108,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         if self.cycle is not None and not self.cycle.response_complete:
             # It came behind a request whose answer is under way, and must not end up in the midst of it.
-            self._abort()
+            self._abort(self.cycle)
             return
         log.debug("connection refused", reason=message, remoteaddr=self.client[0] if self.client else "")
         error = RegistryError(ErrorCode.UNSUPPORTED, message=message, http_status=status)
@@ -130,3 +132,10 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def _take_rest(cycle: RequestResponseCycle) -> tuple[bytes, bool]:
+    """What uvicorn has read of a body and not handed out, and whether more of it was to come."""
+    rest = bytes(cycle.body)
+    cycle.body.clear()
+    return rest, cycle.more_body

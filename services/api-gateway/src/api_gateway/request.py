@@ -31,8 +31,11 @@ _LINGER_BYTES = 16 * 1024 * 1024
 
 _CLOSE = (b"connection", b"close")
 
-# The ASGI extension that resets the client's connection; the server's protocol brings it.
+# ASGI extensions that the server's protocol brings. The first resets the client's connection. The second
+# gives what was read of the body before the client went away, which the server would forget, and whether more
+# of it was to come.
 ABORT = "moorage.abort"
+REST = "moorage.rest"
 
 
 class ClientDisconnectedError(Exception):
@@ -166,10 +169,14 @@ class Request:
             raise RegistryError(
                 ErrorCode.SIZE_INVALID, message="the body did not arrive in time", http_status=408
             ) from None
+        piece: bytes
         if message["type"] == "http.disconnect":
-            raise ClientDisconnectedError
-        self._body_ended = not message.get("more_body", False)
-        piece: bytes = message.get("body", b"")
+            piece, more = self.scope["extensions"][REST]()
+            if more and not piece:
+                raise ClientDisconnectedError
+        else:
+            piece, more = message.get("body", b""), message.get("more_body", False)
+        self._body_ended = not more
         self.record.received += len(piece)
         return piece
 

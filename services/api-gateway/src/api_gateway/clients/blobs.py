@@ -27,7 +27,7 @@ class BlobReader:
         The last piece comes when the service has said that it was the last. Closing the generator cancels the
         call. Raises RegistryError: BLOB_UNKNOWN, UNAVAILABLE, and UNKNOWN when the blob is of another length.
         """
-        stub = self._instances.for_key(digest).store
+        stub = (await self._instances.for_key(digest)).store
         request = blob_pb2.ReadRequest(digest=digest, offset=start, length=length)
         call = stub.Read(request, metadata=call_metadata())
         missing = length

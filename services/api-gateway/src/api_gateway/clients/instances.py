@@ -12,8 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import grpc
-
+from api_gateway.clients.readiness import Readiness
 from moorage.rpc import Address, Channel, open_channel
 from moorage.rpc.health import is_serving
 from moorage.v1 import blob_pb2_grpc
@@ -25,6 +24,7 @@ class BlobInstance:
 
     address: str
     channel: Channel
+    readiness: Readiness
     store: blob_pb2_grpc.BlobStoreAsyncStub
     uploads: blob_pb2_grpc.UploadsAsyncStub
 
@@ -32,12 +32,8 @@ class BlobInstance:
     def at(cls, address: str) -> BlobInstance:
         """The instance at an address; it is connected to on first use."""
         channel = open_channel(Address.parse(address))
-        return cls(address, channel, blob_pb2_grpc.BlobStoreStub(channel), blob_pb2_grpc.UploadsStub(channel))
-
-    @property
-    def is_down(self) -> bool:
-        """Whether the last attempt to connect failed."""
-        return self.channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        store, uploads = blob_pb2_grpc.BlobStoreStub(channel), blob_pb2_grpc.UploadsStub(channel)
+        return cls(address, channel, Readiness(channel), store, uploads)
 
 
 class BlobInstances:
@@ -46,11 +42,17 @@ class BlobInstances:
     def __init__(self, addresses: Sequence[str]) -> None:
         self._instances = [BlobInstance.at(address) for address in addresses]
 
-    def for_key(self, key: str) -> BlobInstance:
-        """The instance for a key (an upload's id, a digest): the same one each time, unless it is down."""
+    async def for_key(self, key: str) -> BlobInstance:
+        """The instance for a key (an upload's id, a digest), connected if it can be."""
+        instance = self.chosen(key)
+        await instance.readiness.wait()
+        return instance
+
+    def chosen(self, key: str) -> BlobInstance:
+        """The instance for a key: the same one each time, unless it is down."""
         if len(self._instances) == 1:
             return self._instances[0]
-        return min(self._instances, key=lambda each: (each.is_down, _weight(each.address, key)))
+        return min(self._instances, key=lambda each: (each.readiness.is_down, _weight(each.address, key)))
 
     async def serving(self, timeout: float) -> bool:
         """Whether an instance says, within `timeout` seconds, that it can do its work."""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
+from api_gateway.clients.readiness import Readiness
 from moorage.digest import Digest
 from moorage.rpc import Channel, rpc_errors, unary
-from moorage.rpc.client import call_metadata
+from moorage.rpc.client import UnaryMethod, call_metadata
 from moorage.v1 import common_pb2, metadata_pb2, metadata_pb2_grpc
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
 
 # Tags that are asked for at once when a client asks for all of them.
 _TAG_PAGE = 10_000
@@ -21,12 +26,17 @@ class MetadataClient:
 
     def __init__(self, channel: Channel, *, timeout: float) -> None:
         self._stub: metadata_pb2_grpc.MetadataAsyncStub = metadata_pb2_grpc.MetadataStub(channel)
+        self._readiness = Readiness(channel)
         self._timeout = timeout
+
+    async def _call(self, method: UnaryMethod[_Request, _Response], request: _Request) -> _Response:
+        await self._readiness.wait()
+        return await unary(method, request, timeout=self._timeout)
 
     async def stat_blob(self, repository: str, digest: str) -> common_pb2.Descriptor:
         """The canonical descriptor of a blob that the repository links."""
         request = metadata_pb2.StatBlobRequest(repository=repository, digest=digest)
-        return (await unary(self._stub.StatBlob, request, timeout=self._timeout)).descriptor
+        return (await self._call(self._stub.StatBlob, request)).descriptor
 
     async def link_blob(
         self, repository: str, descriptor: common_pb2.Descriptor, aliases: Sequence[str]
@@ -45,12 +55,12 @@ class MetadataClient:
     async def mount_blob(self, repository: str, source: str, digest: str) -> None:
         """Link a blob of the source repository."""
         request = metadata_pb2.MountBlobRequest(repository=repository, from_repository=source, digest=digest)
-        await unary(self._stub.MountBlob, request, timeout=self._timeout)
+        await self._call(self._stub.MountBlob, request)
 
     async def unlink_blob(self, repository: str, digest: str) -> None:
         """Remove the repository's link to a blob."""
         request = metadata_pb2.UnlinkBlobRequest(repository=repository, digest=digest)
-        await unary(self._stub.UnlinkBlob, request, timeout=self._timeout)
+        await self._call(self._stub.UnlinkBlob, request)
 
     async def get_manifest(
         self,
@@ -69,7 +79,7 @@ class MetadataClient:
             known=known,
             descriptor_only=descriptor_only,
         )
-        return await unary(self._stub.GetManifest, request, timeout=self._timeout)
+        return await self._call(self._stub.GetManifest, request)
 
     async def put_manifest(
         self,
@@ -90,12 +100,12 @@ class MetadataClient:
             content=content,
             granted_class=granted_class,
         )
-        return await unary(self._stub.PutManifest, request, timeout=self._timeout)
+        return await self._call(self._stub.PutManifest, request)
 
     async def delete_manifest(self, repository: str, reference: Digest | str) -> None:
         """Delete a manifest and its tags, by digest, or one tag."""
         request = metadata_pb2.DeleteManifestRequest(repository=repository, reference=_reference(reference))
-        await unary(self._stub.DeleteManifest, request, timeout=self._timeout)
+        await self._call(self._stub.DeleteManifest, request)
 
     async def list_tags(self, repository: str, last: str, limit: int | None) -> tuple[list[str], bool]:
         """Tags after `last`, and whether there are more; all of them when `limit` is None."""
@@ -113,13 +123,13 @@ class MetadataClient:
 
     async def _tag_page(self, repository: str, last: str, limit: int) -> tuple[list[str], bool]:
         request = metadata_pb2.ListTagsRequest(repository=repository, last=last, limit=limit)
-        response = await unary(self._stub.ListTags, request, timeout=self._timeout)
+        response = await self._call(self._stub.ListTags, request)
         return list(response.tags), response.more
 
     async def list_repositories(self, last: str, limit: int) -> tuple[list[str], bool]:
         """Repositories after `last`, and whether there are more."""
         request = metadata_pb2.ListRepositoriesRequest(last=last, limit=limit)
-        response = await unary(self._stub.ListRepositories, request, timeout=self._timeout)
+        response = await self._call(self._stub.ListRepositories, request)
         return list(response.repositories), response.more
 
     async def list_referrers(
@@ -129,7 +139,7 @@ class MetadataClient:
         request = metadata_pb2.ListReferrersRequest(
             repository=repository, digest=digest, artifact_type=artifact_type, last=last, limit=limit
         )
-        return await unary(self._stub.ListReferrers, request, timeout=self._timeout)
+        return await self._call(self._stub.ListReferrers, request)
 
 
 def _reference(reference: Digest | str) -> metadata_pb2.Reference:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -49,13 +49,13 @@ class UploadsClient:
     async def start(self, repository: str, algorithm: str) -> Upload:
         """Start an upload; `algorithm` is the digest's that the client means to commit with, or ""."""
         request = blob_pb2.StartUploadRequest(repository=repository, digest_algorithm=algorithm)
-        stub = self._instances.for_key(repository).uploads
+        stub = (await self._instances.for_key(repository)).uploads
         return _upload(await unary(stub.Start, request, timeout=self._timeout))
 
     async def status(self, repository: str, upload_id: str) -> Upload:
         """How far an upload got."""
         request = blob_pb2.UploadStatusRequest(key=_key(repository, upload_id))
-        stub = self._instances.for_key(upload_id).uploads
+        stub = (await self._instances.for_key(upload_id)).uploads
         return _upload(await unary(stub.Status, request, timeout=self._timeout))
 
     async def append(
@@ -63,11 +63,11 @@ class UploadsClient:
     ) -> Upload:
         """Append the pieces at `offset`; `length` is their bytes in all, when it is known.
 
-        If `pieces` raises, the call is cancelled, the upload keeps what has arrived, and the error passes
-        through.
+        If `pieces` raises, the error passes through, and the upload keeps all that came before.
         """
         header = blob_pb2.AppendRequest(header=_append_header(repository, upload_id, offset, length))
-        call = self._instances.for_key(upload_id).uploads.Append(metadata=call_metadata())  # type: ignore[call-arg]  # written to instead
+        stub = (await self._instances.for_key(upload_id)).uploads
+        call = stub.Append(metadata=call_metadata())  # type: ignore[call-arg]  # it is written to
         messages = _messages(header, pieces, lambda data: blob_pb2.AppendRequest(data=data))
         return _upload(await self._stream(call, messages))
 
@@ -76,49 +76,79 @@ class UploadsClient:
     ) -> common_pb2.Descriptor:
         """Append the pieces, verify the whole against `digest` and store it; the canonical descriptor.
 
-        If `pieces` raises, the call is cancelled, the upload keeps what has arrived, and the error passes
-        through.
+        If `pieces` raises, the error passes through, and the upload keeps all that came before.
         """
+        if length is None:
+            # In the commit's own stream a part could be taken for the whole, and the upload dropped for it.
+            offset = (await self.append(repository, upload_id, offset, None, pieces)).offset
+            length, pieces = 0, no_pieces()
         append = _append_header(repository, upload_id, offset, length)
         header = blob_pb2.CommitUploadRequest(header=blob_pb2.CommitHeader(append=append, digest=digest))
-        call = self._instances.for_key(upload_id).uploads.Commit(metadata=call_metadata())  # type: ignore[call-arg]  # written to instead
+        stub = (await self._instances.for_key(upload_id)).uploads
+        call = stub.Commit(metadata=call_metadata())  # type: ignore[call-arg]  # it is written to
         messages = _messages(header, pieces, lambda data: blob_pb2.CommitUploadRequest(data=data))
-        reply = await self._stream(call, messages)
-        return reply.descriptor
+        return (await self._stream(call, messages)).descriptor
 
     async def cancel(self, repository: str, upload_id: str, offset: int) -> None:
         """Drop an upload."""
         request = blob_pb2.CancelUploadRequest(key=_key(repository, upload_id), offset=offset)
-        stub = self._instances.for_key(upload_id).uploads
+        stub = (await self._instances.for_key(upload_id)).uploads
         await unary(stub.Cancel, request, timeout=self._timeout)
 
     async def _stream(
         self, call: grpc.aio.StreamUnaryCall[_Message, _Reply], messages: AsyncGenerator[_Message, None]
     ) -> _Reply:
+        """Write the messages and read the reply.
+
+        When the messages break off, the stream is ended all the same, and not cancelled, so that nothing that
+        is under way is lost. The service sees by the header's length that it is not whole.
+        """
         try:
             with rpc_errors():
-                await self._write_all(call, messages)
-                async with asyncio.timeout(self._stall):
-                    return await call
+                if await self._write_all(call, messages):
+                    await self._half_close(call)
+                return await self._reply(call)
         except TimeoutError:
             raise RegistryError(ErrorCode.UNAVAILABLE, "the blob service stopped taking data") from None
+        except _BrokenOffError as broken:
+            with suppress(grpc.aio.AioRpcError, TimeoutError):
+                await self._half_close(call)
+                await self._reply(call)
+            raise broken.reason from None
         finally:
             # Without effect on a call that has ended.
             call.cancel()
 
     async def _write_all(
         self, call: grpc.aio.StreamUnaryCall[_Message, _Reply], messages: AsyncGenerator[_Message, None]
-    ) -> None:
-        """Write the messages, one after the other, until the last or until the service has answered."""
+    ) -> bool:
+        """Write the messages, one after the other; False when the service has answered before the last."""
         async with aclosing(messages):
-            try:
-                async for message in messages:
+            async for message in messages:
+                try:
                     async with asyncio.timeout(self._stall):
                         await call.write(message)
-                await call.done_writing()
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                # The call has ended, and its own status says why.
-                return
+                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                    # The call has ended, and its own status says why.
+                    return False
+        return True
+
+    async def _half_close(self, call: grpc.aio.StreamUnaryCall[_Message, _Reply]) -> None:
+        # A call that has ended meanwhile says why when its reply is read.
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await call.done_writing()
+
+    async def _reply(self, call: grpc.aio.StreamUnaryCall[_Message, _Reply]) -> _Reply:
+        async with asyncio.timeout(self._stall):
+            return await call
+
+
+class _BrokenOffError(Exception):
+    """The data of a stream did not come to their end, for a reason of their own."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def _key(repository: str, upload_id: str) -> blob_pb2.UploadKey:
@@ -138,9 +168,16 @@ async def _messages(
 ) -> AsyncGenerator[_Message, None]:
     yield header
     async with aclosing(pieces):
-        async for piece in pieces:
+        while (piece := await _next(pieces)) is not None:
             for start in range(0, len(piece), _PIECE_BYTES):
                 yield wrap(piece[start : start + _PIECE_BYTES])
+
+
+async def _next(pieces: Pieces) -> bytes | None:
+    try:
+        return await anext(pieces, None)
+    except Exception as reason:
+        raise _BrokenOffError(reason) from reason
 
 
 async def no_pieces() -> AsyncGenerator[bytes, None]:

@@ -1,0 +1,52 @@
+"""Waiting out the moment in which a service is started again.
+
+gRPC fails a call at once while its channel cannot connect. For a service that is away for long that is right;
+but one that is restarted is back before its client has read the error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+
+from moorage.rpc import Channel
+
+# Seconds that a call waits for a service that has just gone: a bit more than a channel's longest pause
+# between two attempts to connect.
+GRACE = 2.5
+
+
+class Readiness:
+    """Whether a channel is connected."""
+
+    def __init__(self, channel: Channel, *, grace: float = GRACE) -> None:
+        self._channel = channel
+        self._grace = grace
+        self._gone_since: float | None = None
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the last attempt to connect failed."""
+        return self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+
+    async def wait(self) -> None:
+        """Wait for the connection, if it has been missing for less than the grace; a call may be made then.
+
+        Whether it succeeds is for the call itself to find out.
+        """
+        state = self._channel.get_state(try_to_connect=True)
+        if state is grpc.ChannelConnectivity.READY:
+            self._gone_since = None
+            return
+        now = asyncio.get_running_loop().time()
+        if self._gone_since is None:
+            self._gone_since = now
+        try:
+            async with asyncio.timeout(self._gone_since + self._grace - now):
+                while state is not grpc.ChannelConnectivity.READY:
+                    await self._channel.wait_for_state_change(state)
+                    state = self._channel.get_state(try_to_connect=True)
+                self._gone_since = None
+        except TimeoutError:
+            return
