@@ -298,7 +298,7 @@ class PutManifestRequest(_message.Message):
     """The Content-Type header without parameters."""
     content: _builtins.bytes
     granted_class: _builtins.str
-    """The "class" of the caller's grant for the repository; empty when the grant names none."""
+    """The "class" of the caller's grant for the repository; empty for no check against it."""
     @_builtins.property
     def reference(self) -> Global___Reference: ...
     @_builtins.property
@@ -411,7 +411,7 @@ class ListTagsRequest(_message.Message):
     last: _builtins.str
     """Only tags greater than this, in byte order."""
     limit: _builtins.int
-    """At most so many; absent for all."""
+    """At most so many; absent for as many as a page holds. A page holds at most 10000."""
     def __init__(
         self,
         *,
@@ -462,7 +462,7 @@ class ListRepositoriesRequest(_message.Message):
     last: _builtins.str
     """Only repositories greater than this, in path-wise order."""
     limit: _builtins.int
-    """At most so many; 0 gives an empty page."""
+    """At most so many, and at most 10000; 0 gives an empty page."""
     def __init__(
         self,
         *,
@@ -516,7 +516,7 @@ class ListReferrersRequest(_message.Message):
     last: _builtins.str
     """Only referrers whose digest is greater than this, in byte order."""
     limit: _builtins.int
-    """At most so many."""
+    """At most so many, at most 1000, and no more than have about 4 MiB of annotations; 0 gives an empty page."""
     def __init__(
         self,
         *,

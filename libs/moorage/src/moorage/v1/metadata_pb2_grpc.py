@@ -98,7 +98,8 @@ class MetadataServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LinkBlob(self, request, context):
-        """Links a committed blob into the repository, under its canonical digest and the aliases.
+        """Links a committed blob into the repository, under its canonical digest and the aliases. BLOB_UNKNOWN if its bytes
+        are not there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,7 +113,8 @@ class MetadataServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnlinkBlob(self, request, context):
-        """Removes the repository's link. BLOB_UNKNOWN, or UNSUPPORTED while deletion is disabled or the registry read-only.
+        """Removes the repository's link: under an alias that of the canonical digest too, and without that one no alias is
+        readable. BLOB_UNKNOWN, or UNSUPPORTED while deletion is disabled or the registry read-only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,14 +128,17 @@ class MetadataServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PutManifest(self, request, context):
-        """Checks, stores and tags a manifest.
+        """Checks, stores and tags a manifest. MANIFEST_INVALID (413 over the size limit), a MANIFEST_BLOB_UNKNOWN for each of
+        the first 256 missing references, DIGEST_INVALID, TAG_INVALID, DENIED, or UNSUPPORTED while the registry is
+        read-only. A push that was cut off can be repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteManifest(self, request, context):
-        """By digest: the manifest and every tag that names it. By tag: the tag alone.
+        """By digest: the manifest, under all its digests, and every tag that names it. By tag: the tag alone.
+        MANIFEST_UNKNOWN, or UNSUPPORTED as for UnlinkBlob. A delete that was cut off can be repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,17 +40,26 @@ class MetadataStub:
     descriptor's digest is the canonical one, which may be of another algorithm than the digest asked for.
     """
     LinkBlob: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.LinkBlobRequest, _metadata_pb2.LinkBlobResponse]
-    """Links a committed blob into the repository, under its canonical digest and the aliases."""
+    """Links a committed blob into the repository, under its canonical digest and the aliases. BLOB_UNKNOWN if its bytes
+    are not there.
+    """
     MountBlob: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.MountBlobRequest, _metadata_pb2.MountBlobResponse]
     """Links a blob of the source repository; BLOB_UNKNOWN if the source does not link it."""
     UnlinkBlob: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.UnlinkBlobRequest, _metadata_pb2.UnlinkBlobResponse]
-    """Removes the repository's link. BLOB_UNKNOWN, or UNSUPPORTED while deletion is disabled or the registry read-only."""
+    """Removes the repository's link: under an alias that of the canonical digest too, and without that one no alias is
+    readable. BLOB_UNKNOWN, or UNSUPPORTED while deletion is disabled or the registry read-only.
+    """
     GetManifest: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.GetManifestRequest, _metadata_pb2.GetManifestResponse]
     """MANIFEST_UNKNOWN if there is none, or none that the caller accepts."""
     PutManifest: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.PutManifestRequest, _metadata_pb2.PutManifestResponse]
-    """Checks, stores and tags a manifest."""
+    """Checks, stores and tags a manifest. MANIFEST_INVALID (413 over the size limit), a MANIFEST_BLOB_UNKNOWN for each of
+    the first 256 missing references, DIGEST_INVALID, TAG_INVALID, DENIED, or UNSUPPORTED while the registry is
+    read-only. A push that was cut off can be repeated.
+    """
     DeleteManifest: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.DeleteManifestRequest, _metadata_pb2.DeleteManifestResponse]
-    """By digest: the manifest and every tag that names it. By tag: the tag alone."""
+    """By digest: the manifest, under all its digests, and every tag that names it. By tag: the tag alone.
+    MANIFEST_UNKNOWN, or UNSUPPORTED as for UnlinkBlob. A delete that was cut off can be repeated.
+    """
     ListTags: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.ListTagsRequest, _metadata_pb2.ListTagsResponse]
     """Tags in byte order; NAME_UNKNOWN if there is no such repository."""
     ListRepositories: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.ListRepositoriesRequest, _metadata_pb2.ListRepositoriesResponse]
@@ -66,17 +75,26 @@ class MetadataAsyncStub(MetadataStub):
     descriptor's digest is the canonical one, which may be of another algorithm than the digest asked for.
     """
     LinkBlob: _aio.UnaryUnaryMultiCallable[_metadata_pb2.LinkBlobRequest, _metadata_pb2.LinkBlobResponse]  # type: ignore[assignment]
-    """Links a committed blob into the repository, under its canonical digest and the aliases."""
+    """Links a committed blob into the repository, under its canonical digest and the aliases. BLOB_UNKNOWN if its bytes
+    are not there.
+    """
     MountBlob: _aio.UnaryUnaryMultiCallable[_metadata_pb2.MountBlobRequest, _metadata_pb2.MountBlobResponse]  # type: ignore[assignment]
     """Links a blob of the source repository; BLOB_UNKNOWN if the source does not link it."""
     UnlinkBlob: _aio.UnaryUnaryMultiCallable[_metadata_pb2.UnlinkBlobRequest, _metadata_pb2.UnlinkBlobResponse]  # type: ignore[assignment]
-    """Removes the repository's link. BLOB_UNKNOWN, or UNSUPPORTED while deletion is disabled or the registry read-only."""
+    """Removes the repository's link: under an alias that of the canonical digest too, and without that one no alias is
+    readable. BLOB_UNKNOWN, or UNSUPPORTED while deletion is disabled or the registry read-only.
+    """
     GetManifest: _aio.UnaryUnaryMultiCallable[_metadata_pb2.GetManifestRequest, _metadata_pb2.GetManifestResponse]  # type: ignore[assignment]
     """MANIFEST_UNKNOWN if there is none, or none that the caller accepts."""
     PutManifest: _aio.UnaryUnaryMultiCallable[_metadata_pb2.PutManifestRequest, _metadata_pb2.PutManifestResponse]  # type: ignore[assignment]
-    """Checks, stores and tags a manifest."""
+    """Checks, stores and tags a manifest. MANIFEST_INVALID (413 over the size limit), a MANIFEST_BLOB_UNKNOWN for each of
+    the first 256 missing references, DIGEST_INVALID, TAG_INVALID, DENIED, or UNSUPPORTED while the registry is
+    read-only. A push that was cut off can be repeated.
+    """
     DeleteManifest: _aio.UnaryUnaryMultiCallable[_metadata_pb2.DeleteManifestRequest, _metadata_pb2.DeleteManifestResponse]  # type: ignore[assignment]
-    """By digest: the manifest and every tag that names it. By tag: the tag alone."""
+    """By digest: the manifest, under all its digests, and every tag that names it. By tag: the tag alone.
+    MANIFEST_UNKNOWN, or UNSUPPORTED as for UnlinkBlob. A delete that was cut off can be repeated.
+    """
     ListTags: _aio.UnaryUnaryMultiCallable[_metadata_pb2.ListTagsRequest, _metadata_pb2.ListTagsResponse]  # type: ignore[assignment]
     """Tags in byte order; NAME_UNKNOWN if there is no such repository."""
     ListRepositories: _aio.UnaryUnaryMultiCallable[_metadata_pb2.ListRepositoriesRequest, _metadata_pb2.ListRepositoriesResponse]  # type: ignore[assignment]
@@ -101,7 +119,9 @@ class MetadataServicer(metaclass=_abc_1.ABCMeta):
         request: _metadata_pb2.LinkBlobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metadata_pb2.LinkBlobResponse, _abc.Awaitable[_metadata_pb2.LinkBlobResponse]]:
-        """Links a committed blob into the repository, under its canonical digest and the aliases."""
+        """Links a committed blob into the repository, under its canonical digest and the aliases. BLOB_UNKNOWN if its bytes
+        are not there.
+        """
 
     @_abc_1.abstractmethod
     def MountBlob(
@@ -117,7 +137,9 @@ class MetadataServicer(metaclass=_abc_1.ABCMeta):
         request: _metadata_pb2.UnlinkBlobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metadata_pb2.UnlinkBlobResponse, _abc.Awaitable[_metadata_pb2.UnlinkBlobResponse]]:
-        """Removes the repository's link. BLOB_UNKNOWN, or UNSUPPORTED while deletion is disabled or the registry read-only."""
+        """Removes the repository's link: under an alias that of the canonical digest too, and without that one no alias is
+        readable. BLOB_UNKNOWN, or UNSUPPORTED while deletion is disabled or the registry read-only.
+        """
 
     @_abc_1.abstractmethod
     def GetManifest(
@@ -133,7 +155,10 @@ class MetadataServicer(metaclass=_abc_1.ABCMeta):
         request: _metadata_pb2.PutManifestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metadata_pb2.PutManifestResponse, _abc.Awaitable[_metadata_pb2.PutManifestResponse]]:
-        """Checks, stores and tags a manifest."""
+        """Checks, stores and tags a manifest. MANIFEST_INVALID (413 over the size limit), a MANIFEST_BLOB_UNKNOWN for each of
+        the first 256 missing references, DIGEST_INVALID, TAG_INVALID, DENIED, or UNSUPPORTED while the registry is
+        read-only. A push that was cut off can be repeated.
+        """
 
     @_abc_1.abstractmethod
     def DeleteManifest(
@@ -141,7 +166,9 @@ class MetadataServicer(metaclass=_abc_1.ABCMeta):
         request: _metadata_pb2.DeleteManifestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metadata_pb2.DeleteManifestResponse, _abc.Awaitable[_metadata_pb2.DeleteManifestResponse]]:
-        """By digest: the manifest and every tag that names it. By tag: the tag alone."""
+        """By digest: the manifest, under all its digests, and every tag that names it. By tag: the tag alone.
+        MANIFEST_UNKNOWN, or UNSUPPORTED as for UnlinkBlob. A delete that was cut off can be repeated.
+        """
 
     @_abc_1.abstractmethod
     def ListTags(
