@@ -16,6 +16,7 @@ from metadata_service.changes import Changes, blob_key
 from metadata_service.descriptors import BlobDescriptor
 from metadata_service.layout import Repository
 from metadata_service.links import Links, link_content
+from metadata_service.metrics import DAMAGE, MISSING_BYTES
 from metadata_service.objects import Objects
 from metadata_service.policy import Policy, Verb
 from metadata_service.refusals import blob_unknown
@@ -112,6 +113,7 @@ class LinkedBlobs:
             raise blob_unknown(digest)
         sizes = await self._blobs.sizes([canonical])
         if canonical not in sizes:
+            DAMAGE.labels(MISSING_BYTES).inc()
             log.warning(
                 "a blob is linked but its bytes are missing", repository=repository.name, digest=str(digest)
             )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from metadata_service.metrics import DAMAGE, MALFORMED_LINK
 from metadata_service.objects import Objects
 from moorage.digest import Digest, InvalidDigestError
 
@@ -62,6 +63,7 @@ class Links:
             if target == digest if digest.is_canonical else target.is_canonical:
                 targets[digest] = target
             else:
+                DAMAGE.labels(MALFORMED_LINK).inc()
                 log.warning("a link names other content than its path", path=link, target=str(target))
         return targets
 
@@ -72,5 +74,6 @@ def _parse(path: str, content: bytes | None) -> Digest | None:
     try:
         return Digest.parse(content.decode("ascii"))
     except (InvalidDigestError, UnicodeDecodeError):
+        DAMAGE.labels(MALFORMED_LINK).inc()
         log.warning("a malformed link counts as absent", path=path, content=repr(content[:160]))
         return None

@@ -30,7 +30,8 @@ def tag_of(text: str) -> str:
     try:
         return parse_tag(text)
     except InvalidReferenceError as error:
-        raise RegistryError(ErrorCode.TAG_INVALID, {"reason": str(error)[:400]}) from error
+        detail = {"reason": str(error)[:400]}
+        raise RegistryError(ErrorCode.TAG_INVALID, detail, message="invalid tag") from error
 
 
 def reference_of(reference: metadata_pb2.Reference) -> Digest | str:
@@ -40,7 +41,7 @@ def reference_of(reference: metadata_pb2.Reference) -> Digest | str:
             return digest_of(reference.digest)
         case "tag":
             return tag_of(reference.tag)
-    raise RegistryError(ErrorCode.TAG_INVALID, {"reason": "no tag or digest specified"})
+    raise RegistryError(ErrorCode.TAG_INVALID, message="no tag or digest specified")
 
 
 def page_limit(limit: int) -> int:

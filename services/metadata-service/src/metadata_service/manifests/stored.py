@@ -18,6 +18,7 @@ from metadata_service.layout import Repository
 from metadata_service.links import Links
 from metadata_service.manifests.document import beside_the_loop
 from metadata_service.manifests.mediatypes import INDEXES, MANIFESTS, OCI, OCI_INDEX, OCI_MANIFEST
+from metadata_service.metrics import DAMAGE, MISSING_BYTES, WRONG_DIGEST
 from moorage.digest import Digest, InvalidDigestError
 from moorage.v1 import common_pb2
 
@@ -97,10 +98,12 @@ class StoredManifests:
         content = await self._blobs.get(canonical, max_size=MAX_MANIFEST_BYTES)
         about = {"repository": repository.name, "digest": str(digest)}
         if content is None:
+            DAMAGE.labels(MISSING_BYTES).inc()
             log.error("a manifest is linked but its bytes are missing, damaged or too many", **about)
             return None
         for each in {canonical, digest}:
             if not await beside_the_loop(each.verifies, content):
+                DAMAGE.labels(WRONG_DIGEST).inc()
                 log.error("a stored manifest does not match its digest", **about)
                 return None
         document = await beside_the_loop(_decode, content)
