@@ -7,15 +7,14 @@ import pytest
 
 from support.client import V2Client
 from support.engine import DockerEngine, Podman
-from support.registry import Stack, Up, running_stack
+from support.registry import Stack, Up, running_stack, running_up
 
 
 @pytest.fixture(scope="session")
 def moorage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Moorage as `moorage up` starts it, on a free port."""
-    up = Up(tmp_path_factory.mktemp("moorage"))
-    yield up
-    up.stop()
+    with running_up(tmp_path_factory.mktemp("moorage")) as up:
+        yield up
 
 
 @pytest.fixture

@@ -34,8 +34,11 @@ class Up:
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.address}"
+        # Its sockets: short paths, and gone with the test even when it is killed.
+        self._runtime = tempfile.TemporaryDirectory(prefix="moorage-test-")
         self.env = {
             **clean_environment(),
+            "XDG_RUNTIME_DIR": self._runtime.name,
             "MOORAGE_DATA_DIR": str(folder / "data"),
             "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(self.root),
             "REGISTRY_HTTP_ADDR": self.address,
@@ -65,20 +68,25 @@ class Up:
         raise AssertionError(f"no process serves {name}:\n{self.process.tail()}")
 
     def stop(self) -> None:
-        assert self.process.stop() == 0, self.process.tail()
+        """Stop it, if it still runs; fails when it does not end well."""
+        if self.process.running():
+            assert self.process.stop() == 0, self.process.tail()
+        self._runtime.cleanup()
 
 
 class Stack:
     """The four services, each started, killed and restarted alone; one storage tree; no supervisor."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *, tcp: bool = False) -> None:
+        """`tcp`: the services talk over TCP, as between hosts, and not over unix sockets."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.root = folder / "registry"
+        self._tcp = tcp
         self.secret = secrets.token_hex(16)
         self.nats_port = free_port()
         self.nats_url = f"nats://127.0.0.1:{self.nats_port}"
-        self.env = {**clean_environment(), **(env or {})}
+        self.env = clean_environment()
         self.processes: dict[str, Process] = {}
         self._configure()
         self.start("nats")
@@ -92,19 +100,24 @@ class Stack:
         self.url = f"http://{self.address}"
         # A unix socket's path is short; a test's folder need not be.
         self._sockets = tempfile.TemporaryDirectory(prefix="moorage-test-")
-        sockets = self._sockets.name
+        self._addresses = {name: self._service_address(name) for name in ("blob", "metadata", "notifier")}
         self.config = self.folder / "config.yml"
         self.config.write_text(
-            "version: 0.1\n"
+            "version: 0.1\nlog: {level: debug}\n"
             f"storage:\n  filesystem: {{rootdirectory: {self.root}}}\n  delete: {{enabled: true}}\n"
             "  cache: {blobdescriptor: inmemory}\n"
             f"http: {{addr: '{self.address}', secret: {self.secret}}}\n"
             "services:\n"
-            f"  blob: {{addr: 'unix://{sockets}/blob.sock'}}\n"
-            f"  metadata: {{addr: 'unix://{sockets}/metadata.sock'}}\n"
-            f"  notifier: {{addr: 'unix://{sockets}/notifier.sock'}}\n"
-            f"  nats: {{url: '{self.nats_url}'}}\n"
+            + "".join(f"  {name}: {{addr: '{address}'}}\n" for name, address in self._addresses.items())
+            + f"  nats: {{url: '{self.nats_url}'}}\n"
         )
+
+    def _service_address(self, name: str) -> str:
+        return f"127.0.0.1:{free_port()}" if self._tcp else f"unix://{self._sockets.name}/{name}.sock"
+
+    def target(self, name: str) -> str:
+        """The address of a service, as gRPC names it."""
+        return self._addresses[name]
 
     def start(self, name: str) -> None:
         """Start one service, or start it again."""
@@ -194,8 +207,17 @@ def running_docker_registry(
 
 
 @contextmanager
-def running_stack(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Stack]:
-    stack = Stack(folder, env)
+def running_up(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Up]:
+    up = Up(folder, env)
+    try:
+        yield up
+    finally:
+        up.stop()
+
+
+@contextmanager
+def running_stack(folder: Path, *, tcp: bool = False) -> Iterator[Stack]:
+    stack = Stack(folder, tcp=tcp)
     try:
         yield stack
     finally:
