@@ -304,6 +304,23 @@ def test_a_length_beyond_all_numbers_is_refused(registry, repository: str) -> No
             assert (answer.status, answer.code) == (413, "SIZE_INVALID")
 
 
+def test_a_body_that_is_framed_wrongly_is_refused_and_the_upload_goes_on(registry, repository: str) -> None:
+    path = registry.start_upload(repository).headers["location"].removeprefix(registry.url)
+    body = b"4\r\ndata\r\nNONSENSE\r\n"
+    with registry.connect() as connection:
+        connection.sendall(request("PATCH", path, "Transfer-Encoding: chunked", OCTETS, body=body))
+        answer = Answer(connection)
+        assert (answer.status, answer.code) == (400, "UNSUPPORTED")
+        assert connection.recv(1) == b""
+    deadline = time.monotonic() + 10
+    while True:
+        # What came before is kept; it is on its way while the refusal is.
+        status = registry.client.get(path.partition("?")[0])
+        if status.headers["range"] == "0-3" or time.monotonic() > deadline:
+            break
+    assert registry.client.patch(status.headers["location"], content=b"more").headers["range"] == "0-7"
+
+
 def test_what_is_not_http_behind_a_request_does_not_end_up_in_its_answer(registry, repository: str) -> None:
     digest = registry.push_blob(repository, bytes(20_000_000))
     with registry.connect() as connection:

@@ -106,10 +106,15 @@ class GatewayProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, message: str) -> None:
         if self.transport.is_closing():
             return
-        if self.cycle is not None and not self.cycle.response_complete:
-            # It came behind a request whose answer is under way, and must not end up in the midst of it.
-            self._abort(self.cycle)
-            return
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if cycle.response_started or not cycle.more_body:
+                # It came behind a request whose answer is under way, and must not be taken for a part of it.
+                self._abort(cycle)
+                return
+            # The request's own body is malformed: this is its answer, and the application's is dropped.
+            cycle.disconnected = True
+            cycle.message_event.set()
         log.debug("connection refused", reason=message, remoteaddr=self.client[0] if self.client else "")
         error = RegistryError(ErrorCode.UNSUPPORTED, message=message, http_status=status)
         body = error.envelope()
