@@ -129,7 +129,7 @@ async def test_a_push_that_was_killed_anywhere_left_nothing_broken_and_succeeds_
 
 @pytest.mark.parametrize("by", ["sha256", "sha512"])
 async def test_a_delete_that_was_killed_anywhere_leaves_no_tag_of_nothing_and_can_be_repeated(
-    registry, crasher, sha, refused, by
+    registry, crasher, sha, by
 ) -> None:
     subject = {"mediaType": OCI_MANIFEST, "digest": SUBJECT, "size": 1}
     content = await registry.image("team/app", subject=subject)

@@ -70,7 +70,7 @@ class TestByDigest:
         assert await registry.delete("team/app", digest) == ["v1"]
         assert await registry.files("team/app/_manifests") == set()
 
-    async def test_a_delete_that_was_cut_off_is_completed_by_the_next(self, registry, refused, sha) -> None:
+    async def test_a_delete_that_was_cut_off_is_completed_by_the_next(self, registry, sha) -> None:
         content = await registry.image("team/app")
         await registry.put("team/app", sha(content), content, tags=["a", "b", "c"])
         # What a crash leaves after the first tag was removed.
@@ -91,7 +91,7 @@ class TestByDigest:
         assert await registry.files("team/app/_manifests") == set()
 
     @pytest.mark.parametrize("limit", [0, 1, 3])
-    async def test_hundreds_of_tags_are_searched(self, start, sha, limit) -> None:
+    async def test_hundreds_of_tags_are_searched(self, start, limit) -> None:
         registry = await start(
             f"storage: {{inmemory: {{}}, delete: {{enabled: true}}, tag: {{concurrencylimit: {limit}}}}}"
         )
@@ -165,9 +165,7 @@ class TestRaces:
             )
             assert (await slow_registry.get("team/app", "v1")).content == new
 
-    async def test_a_push_and_a_delete_of_one_tag_leave_it_whole_or_gone(
-        self, slow_registry, refused
-    ) -> None:
+    async def test_a_push_and_a_delete_of_one_tag_leave_it_whole_or_gone(self, slow_registry) -> None:
         content = await slow_registry.image("team/app")
         for _ in range(25):
             await slow_registry.put("team/app", "v1", content)

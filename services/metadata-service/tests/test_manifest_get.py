@@ -142,9 +142,7 @@ class TestDamage:
         await registry.write(f"team/app/_manifests/revisions/sha256/{digest[7:]}/link", digest)
         assert not await registry.has_manifest("team/app", digest)
 
-    async def test_what_distribution_accepted_is_served_under_the_type_that_it_has(
-        self, registry, sha
-    ) -> None:
+    async def test_what_distribution_accepted_is_served_under_the_type_that_it_has(self, registry) -> None:
         # Stricter rules for what is pushed now do not hide what was pushed then.
         for content, media_type in (
             (b'{"schemaVersion":2,"config":{},"layers":[{}],"x":1,"x":2}', OCI_MANIFEST),

@@ -33,7 +33,7 @@ async def test_a_manifest_pushed_by_tag_reads_back_byte_for_byte_by_tag_and_by_d
         assert got.descriptor == pushed.descriptor
 
 
-async def test_a_push_leaves_the_links_that_distribution_reads(registry, sha) -> None:
+async def test_a_push_leaves_the_links_that_distribution_reads(registry) -> None:
     content = await registry.image("team/app")
     blobs = await registry.files()
     digest = (await registry.put("team/app", "v1", content)).descriptor.digest

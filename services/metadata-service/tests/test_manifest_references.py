@@ -100,7 +100,7 @@ class TestBlobs:
 
 
 class TestIndexes:
-    async def test_every_child_must_be_a_manifest_of_the_repository(self, registry, refused, sha) -> None:
+    async def test_every_child_must_be_a_manifest_of_the_repository(self, registry, refused) -> None:
         here = await registry.push("team/app", "v1")
         elsewhere = await registry.push("team/other", "other")
         layer = await registry.push_blob("team/app", b"no manifest")

@@ -184,7 +184,7 @@ async def test_the_configured_deadline_bounds_a_call_without_one(stack, hooked, 
         await running
 
 
-async def test_a_push_whose_caller_goes_away_is_completed(stack, hooked, sha) -> None:
+async def test_a_push_whose_caller_goes_away_is_completed(stack, hooked) -> None:
     reached, go_on = asyncio.Event(), asyncio.Event()
 
     async def hold(operation: str, path: str) -> None:
