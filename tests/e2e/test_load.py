@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import random
+import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
@@ -17,6 +20,8 @@ from support.registry import SERVICES, Up
 GIB = 1 << 30
 # How much more than before the transfer a service may hold while 2 GiB pass through it.
 MEMORY_ALLOWANCE = 96 << 20
+# What a service may hold for one client that does not read: a few messages of 1 MiB on their way.
+MEMORY_PER_READER = 8 << 20
 
 
 def two_gib() -> Iterator[bytes]:
@@ -24,6 +29,22 @@ def two_gib() -> Iterator[bytes]:
     block = random.Random(40).randbytes(1 << 20)
     for number in range(2 * GIB >> 20):
         yield number.to_bytes(8, "big") + block[8:]
+
+
+def peaks_from_now_on(moorage: Up) -> dict[str, int]:
+    """What each service holds now, bytes; its peak counts from here."""
+    peaks = {}
+    for service in SERVICES:
+        process = moorage.service(service)
+        reset_peak_memory(process.pid)
+        peaks[service] = peak_memory(process.pid)
+    return peaks
+
+
+def assert_bounded(moorage: Up, before: dict[str, int], allowance: int) -> None:
+    for service in SERVICES:
+        grown = peak_memory(moorage.service(service).pid) - before[service]
+        assert grown < allowance, f"{service} held {grown >> 20} MiB more than before"
 
 
 @pytest.mark.timeout(600)
@@ -36,11 +57,7 @@ def test_a_2_gib_layer_passes_in_bounded_memory_in_both_directions(
     name = f"sha256:{digest.hexdigest()}"
     # A transfer of ordinary size first, so that what counts is the blob's size.
     client.get_blob(repository, client.push_blob(repository, random.Random(41).randbytes(32 << 20)))
-    before = {}
-    for service in SERVICES:
-        process = moorage.service(service)
-        reset_peak_memory(process.pid)
-        before[service] = peak_memory(process.pid)
+    before = peaks_from_now_on(moorage)
 
     answer = expect(client.start_upload(repository), 202)
     answer = expect(client.http.patch(client.location(answer), content=two_gib(), timeout=300), 202)
@@ -52,10 +69,23 @@ def test_a_2_gib_layer_passes_in_bounded_memory_in_both_directions(
             pulled.update(piece)
     assert pulled.hexdigest() == digest.hexdigest()
 
-    for service in SERVICES:
-        grown = peak_memory(moorage.service(service).pid) - before[service]
-        assert grown < MEMORY_ALLOWANCE, f"{service} held {grown >> 20} MiB more while 2 GiB passed"
+    assert_bounded(moorage, before, MEMORY_ALLOWANCE)
     expect(client.http.delete(f"/v2/{repository}/blobs/{name}"), 202)
+
+
+def test_clients_that_read_nothing_are_not_read_for(moorage: Up, client: V2Client, repository: str) -> None:
+    digest = client.push_blob(repository, random.Random(42).randbytes(1 << 20) * 128)
+    client.get_blob(repository, digest)
+    before = peaks_from_now_on(moorage)
+    request = f"GET /v2/{repository}/blobs/{digest} HTTP/1.1\r\nHost: {moorage.address}\r\n\r\n"
+    with ExitStack() as connections:
+        for _ in range(16):
+            connection = socket.create_connection(("127.0.0.1", moorage.port), timeout=10)
+            connections.enter_context(connection)
+            connection.sendall(request.encode())
+        time.sleep(3)  # 16 times 128 MiB would be in memory by now
+        assert client.has_blob(repository, digest)
+        assert_bounded(moorage, before, MEMORY_ALLOWANCE + 16 * MEMORY_PER_READER)
 
 
 def test_32_clients_push_and_pull_at_once(moorage: Up, repository: str) -> None:
