@@ -11,7 +11,8 @@ import pytest
 SCRIPT = """
 import sys, structlog, logging
 from moorage import context, logging as ours
-ours.configure(level=sys.argv[2], formatter=sys.argv[1], fields={"environment": "test"}, service="blob")
+fields = {"environment": "test", "service": "registry"}
+ours.configure(level=sys.argv[2], formatter=sys.argv[1], fields=fields, service="blob")
 context.request_id.set("id-1")
 log = structlog.get_logger("any")
 log.debug("a debug line")
@@ -38,7 +39,8 @@ def test_each_line_is_one_json_object_with_the_context(formatter: str) -> None:
     text = "msg" if formatter == "json" else "message"
     assert [line[text] for line in lines] == ["a line", "from a library", "failed"]
     for line in lines:
-        assert (line["service"], line["environment"], line["http.request.id"]) == ("blob", "test", "id-1")
+        assert (line["component"], line["http.request.id"]) == ("blob", "id-1")
+        assert (line["service"], line["environment"]) == ("registry", "test")
         assert line["instance.id"]
     assert lines[0]["name"] == "x\ny"
     assert "ValueError: broken" in lines[2]["exception"]

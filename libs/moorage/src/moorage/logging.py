@@ -1,7 +1,8 @@
 """Structured logs in distribution's formats: text, json or logstash, on standard error.
 
-Every line carries the service, the process's instance id, the configuration's static fields and, inside a
-request, its id. A value can never start a line of its own: line breaks are escaped.
+Every line carries the component (which service speaks), the process's instance id, the configuration's
+static fields and, inside a request, its id. A value can never start a line of its own: line breaks are
+escaped.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def configure(*, level: str, formatter: str, fields: Mapping[str, Any], service:
     `level` is error, warn, info or debug; `formatter` is text, json or logstash; `fields` stand on every
     line.
     """
-    static = {**fields, "service": service, "instance.id": INSTANCE_ID, "version": __version__}
+    # `component`, since `service` is what the reference's example configurations name a field of theirs.
+    static = {"component": service, "version": __version__, **fields, "instance.id": INSTANCE_ID}
     structlog.configure(
         processors=[
             structlog.stdlib.add_log_level,
