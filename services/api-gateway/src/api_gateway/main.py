@@ -77,8 +77,7 @@ def _secret(config: Configuration) -> bytes:
         return config.http.secret.get_secret_value().encode()
     log.warning(
         "http.secret is not set: a random one is used. Uploads that go on through another gateway, "
-        "or after a "
-        "restart, will be refused"
+        "or after a restart, will be refused"
     )
     return secrets.token_bytes(32)
 
