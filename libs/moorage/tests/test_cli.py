@@ -181,7 +181,7 @@ def test_logs_are_as_configured_and_warnings_stand_in_them(notifier, tmp_path: P
     warning = errors.splitlines()[0]
     assert warning.startswith("{")
     assert '"site": "ham"' in warning
-    assert '"service": "notifier"' in warning
+    assert '"component": "notifier"' in warning
     assert "REGISTRY_NONSENSE: unknown environment variable" in warning
 
 
