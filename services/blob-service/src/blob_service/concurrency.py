@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
+
+from moorage.concurrency import for_each
 
 _A = TypeVar("_A")
 _R = TypeVar("_R")
@@ -18,16 +19,4 @@ async def gather_bounded(call: Callable[[_A], Awaitable[_R]], arguments: Iterabl
 
     The first error cancels the other calls and is raised.
     """
-    turns = asyncio.Semaphore(CALLS_AT_ONCE)
-
-    async def one(argument: _A) -> _R:
-        async with turns:
-            return await call(argument)
-
-    tasks = [asyncio.ensure_future(one(argument)) for argument in arguments]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return await for_each(call, list(arguments), limit=CALLS_AT_ONCE)

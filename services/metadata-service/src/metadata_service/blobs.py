@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from metadata_service.blob_service import BlobService
-from metadata_service.concurrency import for_each
+from moorage.concurrency import for_each
 from moorage.digest import Digest
 from moorage.errors import ErrorCode, RegistryError
 from moorage.v1 import blob_pb2

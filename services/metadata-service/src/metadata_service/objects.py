@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from metadata_service.blob_service import BlobService
-from metadata_service.concurrency import for_each
+from moorage.concurrency import for_each
 from moorage.v1 import blob_pb2
 
 # A call's request and reply stay far below the largest message.

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from metadata_service.concurrency import for_each
 from metadata_service.layout import LINK, Repository
 from metadata_service.links import Links
 from metadata_service.manifests.stored import StoredManifest, StoredManifests
 from metadata_service.objects import Objects
+from moorage.concurrency import for_each
 from moorage.digest import SUPPORTED_ALGORITHMS, Digest, InvalidDigestError
 
 # A page never holds more referrers, whatever its limit, nor more bytes of annotations than this (its

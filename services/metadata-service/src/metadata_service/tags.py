@@ -10,11 +10,11 @@ import os
 from collections.abc import Collection, Sequence
 
 from metadata_service.changes import Changes, tag_key
-from metadata_service.concurrency import for_each
 from metadata_service.layout import CURRENT_LINK, Repository
 from metadata_service.links import Links
 from metadata_service.objects import Objects
 from metadata_service.refusals import manifest_unknown, name_unknown
+from moorage.concurrency import for_each
 from moorage.digest import Digest
 from moorage.reference import InvalidReferenceError, parse_tag
 
