@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import grpc
 
 from api_gateway.clients.instances import BlobInstances
-from moorage.errors import ErrorCode, RegistryError
-from moorage.rpc import rpc_errors, unary
+from moorage.errors import RegistryError
+from moorage.rpc import send_stream, unary
 from moorage.rpc.client import call_metadata
 from moorage.v1 import blob_pb2, common_pb2
 
@@ -68,7 +67,7 @@ class UploadsClient:
         header = blob_pb2.AppendRequest(header=_append_header(repository, upload_id, offset, length))
         stub = (await self._instances.for_key(upload_id)).uploads
         call = stub.Append(metadata=call_metadata())  # type: ignore[call-arg]  # it is written to
-        messages = _messages(header, pieces, lambda data: blob_pb2.AppendRequest(data=data))
+        messages = _Messages(header, pieces, lambda data: blob_pb2.AppendRequest(data=data))
         return _upload(await self._stream(call, messages))
 
     async def commit(
@@ -86,7 +85,7 @@ class UploadsClient:
         header = blob_pb2.CommitUploadRequest(header=blob_pb2.CommitHeader(append=append, digest=digest))
         stub = (await self._instances.for_key(upload_id)).uploads
         call = stub.Commit(metadata=call_metadata())  # type: ignore[call-arg]  # it is written to
-        messages = _messages(header, pieces, lambda data: blob_pb2.CommitUploadRequest(data=data))
+        messages = _Messages(header, pieces, lambda data: blob_pb2.CommitUploadRequest(data=data))
         return (await self._stream(call, messages)).descriptor
 
     async def cancel(self, repository: str, upload_id: str, offset: int) -> None:
@@ -96,7 +95,7 @@ class UploadsClient:
         await unary(stub.Cancel, request, timeout=self._timeout)
 
     async def _stream(
-        self, call: grpc.aio.StreamUnaryCall[_Message, _Reply], messages: AsyncGenerator[_Message, None]
+        self, call: grpc.aio.StreamUnaryCall[_Message, _Reply], messages: _Messages[_Message]
     ) -> _Reply:
         """Write the messages and read the reply.
 
@@ -104,51 +103,37 @@ class UploadsClient:
         is under way is lost. The service sees by the header's length that it is not whole.
         """
         try:
-            with rpc_errors():
-                if await self._write_all(call, messages):
-                    await self._half_close(call)
-                return await self._reply(call)
-        except TimeoutError:
-            raise RegistryError(ErrorCode.UNAVAILABLE, "the blob service stopped taking data") from None
-        except _BrokenOffError as broken:
-            with suppress(grpc.aio.AioRpcError, TimeoutError):
-                await self._half_close(call)
-                await self._reply(call)
-            raise broken.reason from None
-        finally:
-            # Without effect on a call that has ended.
-            call.cancel()
-
-    async def _write_all(
-        self, call: grpc.aio.StreamUnaryCall[_Message, _Reply], messages: AsyncGenerator[_Message, None]
-    ) -> bool:
-        """Write the messages, one after the other; False when the service has answered before the last."""
-        async with aclosing(messages):
-            async for message in messages:
-                try:
-                    async with asyncio.timeout(self._stall):
-                        await call.write(message)
-                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                    # The call has ended, and its own status says why.
-                    return False
-        return True
-
-    async def _half_close(self, call: grpc.aio.StreamUnaryCall[_Message, _Reply]) -> None:
-        # A call that has ended meanwhile says why when its reply is read.
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            await call.done_writing()
-
-    async def _reply(self, call: grpc.aio.StreamUnaryCall[_Message, _Reply]) -> _Reply:
-        async with asyncio.timeout(self._stall):
-            return await call
+            reply = await send_stream(call, messages.stream(), stall=self._stall)
+        except RegistryError as error:
+            raise messages.broken or error from None
+        if messages.broken is not None:
+            raise messages.broken
+        return reply
 
 
-class _BrokenOffError(Exception):
-    """The data of a stream did not come to their end, for a reason of their own."""
+class _Messages(Generic[_Message]):
+    """A header and the pieces of a body, as messages; when the body breaks off they end, and say why."""
 
-    def __init__(self, reason: Exception) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, header: _Message, pieces: Pieces, wrap: Callable[[bytes], _Message]) -> None:
+        self._header: _Message = header
+        self._pieces = pieces
+        self._wrap: Callable[[bytes], _Message] = wrap
+        self.broken: Exception | None = None
+
+    async def stream(self) -> AsyncGenerator[_Message, None]:
+        """The messages, each of at most `_PIECE_BYTES` of data."""
+        yield self._header
+        async with aclosing(self._pieces):
+            while (piece := await self._next()) is not None:
+                for start in range(0, len(piece), _PIECE_BYTES):
+                    yield self._wrap(piece[start : start + _PIECE_BYTES])
+
+    async def _next(self) -> bytes | None:
+        try:
+            return await anext(self._pieces, None)
+        except Exception as reason:
+            self.broken = reason
+            return None
 
 
 def _key(repository: str, upload_id: str) -> blob_pb2.UploadKey:
@@ -161,23 +146,6 @@ def _append_header(repository: str, upload_id: str, offset: int, length: int | N
 
 def _upload(message: blob_pb2.Upload) -> Upload:
     return Upload(message.key.repository, message.key.id, message.offset, message.started_at)
-
-
-async def _messages(
-    header: _Message, pieces: Pieces, wrap: Callable[[bytes], _Message]
-) -> AsyncGenerator[_Message, None]:
-    yield header
-    async with aclosing(pieces):
-        while (piece := await _next(pieces)) is not None:
-            for start in range(0, len(piece), _PIECE_BYTES):
-                yield wrap(piece[start : start + _PIECE_BYTES])
-
-
-async def _next(pieces: Pieces) -> bytes | None:
-    try:
-        return await anext(pieces, None)
-    except Exception as reason:
-        raise _BrokenOffError(reason) from reason
 
 
 async def no_pieces() -> AsyncGenerator[bytes, None]:
