@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from moorage.config.section import Section
-from moorage.config.values import Flag, FreeForm, Seconds, Text, as_list, split_host_port, unix_socket_path
+from moorage.config.values import (
+    ByteSize,
+    Count,
+    Flag,
+    FreeForm,
+    Seconds,
+    Text,
+    as_list,
+    one_of,
+    split_host_port,
+    unix_socket_path,
+)
+
+# Seconds.
+LONGEST_LEASE = 10.0
 
 
 def is_unix(address: str) -> bool:
@@ -65,25 +79,53 @@ def _more_than_zero(value: float) -> float:
     return value
 
 
+def _port(value: int) -> int:
+    if value > 65535:
+        raise ValueError("must be a port, at most 65535")
+    return value
+
+
+def _short_lease(value: float) -> float:
+    if value > LONGEST_LEASE:
+        raise ValueError(f"must be at most {LONGEST_LEASE:g}s: a change waits for it when a gateway is gone")
+    return value
+
+
 Address = Annotated[Text, AfterValidator(_address)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(as_list), AfterValidator(_at_least_one)]
 Deadline = Annotated[Seconds, AfterValidator(_more_than_zero)]
 
 
 class GatewayService(Section):
-    """`services.gateway`: it listens where `http` says, and has no keys here."""
+    """`services.gateway`: it listens where `http` says.
+
+    `memory` is how many bytes each of its processes may keep of what it has looked up; 0 keeps nothing.
+    """
+
+    memory: ByteSize = 64 * 2**20
 
 
 class BlobService(Section):
-    """`services.blob`: one address, or one for each instance."""
+    """`services.blob`: one address, or one for each instance.
+
+    `channel` is how bytes move between clients and this service: by the data channel where it can serve
+    (auto), or always through gRPC (off). `dataport` is the data channel's port of an instance that listens on
+    TCP; 0 for none.
+    """
 
     addr: Addresses = ("unix:///run/moorage/blob.sock",)
+    channel: Annotated[Literal["auto", "off"], BeforeValidator(one_of("auto", "off"))] = "auto"
+    dataport: Annotated[Count, AfterValidator(_port)] = 0
 
 
 class MetadataService(Section):
-    """`services.metadata`."""
+    """`services.metadata`.
+
+    `lease` is for how many seconds a gateway may rely on what it was told; 0 for not at all.
+    """
 
     addr: Address = "unix:///run/moorage/metadata.sock"
+    lease: Annotated[Seconds, AfterValidator(_short_lease)] = 2.0
 
 
 class NotifierService(Section):

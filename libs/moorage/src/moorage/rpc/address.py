@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 # sockaddr_un.sun_path on Linux, with its closing zero byte.
-_UNIX_PATH_MAX = 107
+UNIX_PATH_MAX = 107
 
 
 class InvalidAddressError(ValueError):
@@ -30,8 +30,8 @@ class Address:
         if url.scheme == "unix":
             if url.netloc or not url.path.startswith("/"):
                 raise InvalidAddressError(f"a unix socket is unix:///absolute/path, not {text!r}")
-            if len(url.path.encode()) > _UNIX_PATH_MAX:
-                raise InvalidAddressError(f"longer than {_UNIX_PATH_MAX} bytes: {url.path!r}")
+            if len(url.path.encode()) > UNIX_PATH_MAX:
+                raise InvalidAddressError(f"longer than {UNIX_PATH_MAX} bytes: {url.path!r}")
             return cls(path=Path(url.path))
         try:
             port = url.port

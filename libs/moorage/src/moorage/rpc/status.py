@@ -42,15 +42,38 @@ def grpc_code(code: ErrorCode) -> grpc.StatusCode:
     return grpc.StatusCode.INVALID_ARGUMENT
 
 
-def pack(error: RegistryError) -> bytes:
-    """The serialized google.rpc.Status of an error."""
-    status = status_pb2.Status(code=grpc_code(error.code).value[0], message=str(error)[:1024])
+def error_details(error: RegistryError) -> list[common_pb2.ErrorDetail]:
+    """An error's entries as they travel."""
+    details = []
     for entry in error.entries:
         detail = common_pb2.ErrorDetail(
             code=entry.code.name, message=entry.message, http_status=entry.http_status
         )
         if entry.detail is not None:
             detail.detail_json = json.dumps(entry.detail)
+        details.append(detail)
+    return details
+
+
+def error_of(details: Iterable[common_pb2.ErrorDetail]) -> RegistryError:
+    """The error that these entries are; UNKNOWN when none of them has a known code."""
+    entries = [
+        ErrorEntry(
+            ErrorCode[detail.code],
+            json.loads(detail.detail_json) if detail.detail_json else None,
+            detail.message,
+            detail.http_status,
+        )
+        for detail in details
+        if detail.code in ErrorCode.__members__
+    ]
+    return RegistryError.of(entries) if entries else RegistryError(ErrorCode.UNKNOWN)
+
+
+def pack(error: RegistryError) -> bytes:
+    """The serialized google.rpc.Status of an error."""
+    status = status_pb2.Status(code=grpc_code(error.code).value[0], message=str(error)[:1024])
+    for detail in error_details(error):
         packed = any_pb2.Any()
         packed.Pack(detail)
         status.details.append(packed)
@@ -66,9 +89,9 @@ def has_details(error: grpc.aio.AioRpcError) -> bool:
 def unpack(error: grpc.aio.AioRpcError) -> RegistryError:
     """The RegistryError behind a failed call: the typed one, or UNAVAILABLE or UNKNOWN for a bare status."""
     details = _details(error)
-    entries = _entries(details) if details is not None else []
+    entries = _unpacked(details) if details is not None else []
     if entries:
-        return RegistryError.of(entries)
+        return error_of(entries)
     reason = _FROM_GRPC.get(error.code())
     if reason is not None:
         return RegistryError(ErrorCode.UNAVAILABLE, reason)
@@ -84,18 +107,11 @@ def _details(error: grpc.aio.AioRpcError) -> bytes | None:
     return None
 
 
-def _entries(serialized: bytes) -> list[ErrorEntry]:
+def _unpacked(serialized: bytes) -> list[common_pb2.ErrorDetail]:
     status = status_pb2.Status.FromString(serialized)
-    entries = []
+    details = []
     for packed in status.details:
         detail = common_pb2.ErrorDetail()
         if packed.Unpack(detail) and detail.code in ErrorCode.__members__:
-            entries.append(
-                ErrorEntry(
-                    ErrorCode[detail.code],
-                    json.loads(detail.detail_json) if detail.detail_json else None,
-                    detail.message,
-                    detail.http_status,
-                )
-            )
-    return entries
+            details.append(detail)
+    return details

@@ -788,3 +788,348 @@ class DeleteObjectsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteObjectsResponse: _TypeAlias = DeleteObjectsResponse  # noqa: Y015
+
+@_typing.final
+class Loan(_message.Message):
+    """The data channel: how the bytes of blobs move between a client and the blob service without passing through gRPC.
+
+    A gateway lends the blob service its client's connection. On one host it connects to the blob service's data socket
+    (a unix stream socket beside the one of gRPC) and sends a Loan, with a duplicate of the client's socket attached
+    (SCM_RIGHTS). Between hosts it opens a TCP connection to the data port and sends a Loan that holds the ticket of
+    BlobStore.Open; the connection itself then stands for the client's: what the blob service writes to it is spliced
+    to the client, and what the client sends is spliced to it.
+
+    A frame is: the length of the message (4 bytes, big endian), the length of the tail (4 bytes, big endian), the
+    message, the tail. A connection carries one loan at a time; a connection with a socket attached can carry another
+    loan after it. Its end, from either side, is the end of the loan that it carries: nothing is left half done, as when
+    a stream of gRPC breaks.
+
+    What a gateway sends.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SEND_FIELD_NUMBER: _builtins.int
+    RECEIVE_FIELD_NUMBER: _builtins.int
+    TICKET_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    ticket: _builtins.bytes
+    """A ticket of BlobStore.Open: the work is what it was opened for. The frame's tail as for `receive`."""
+    @_builtins.property
+    def send(self) -> Global___SendLoan: ...
+    @_builtins.property
+    def receive(self) -> Global___ReceiveLoan:
+        """The frame's tail is what the gateway has read of the body, as it came off the wire."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        send: Global___SendLoan | None = ...,
+        receive: Global___ReceiveLoan | None = ...,
+        ticket: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receive", b"receive", "send", b"send", "ticket", b"ticket", "work", b"work"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receive", b"receive", "request_id", b"request_id", "send", b"send", "ticket", b"ticket", "work", b"work"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["send", "receive", "ticket"]  # noqa: Y015
+    _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_work) -> _WhichOneofReturnType_work | None: ...
+
+Global___Loan: _TypeAlias = Loan  # noqa: Y015
+
+@_typing.final
+class SendLoan(_message.Message):
+    """Write parts of a blob to the client. All of them are checked before the first byte is written: BLOB_UNKNOWN if it is
+    not there, UNKNOWN if it is not `size` bytes long.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Part(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        HEAD_FIELD_NUMBER: _builtins.int
+        OFFSET_FIELD_NUMBER: _builtins.int
+        LENGTH_FIELD_NUMBER: _builtins.int
+        head: _builtins.bytes
+        """Written before the blob's bytes: the head of the answer, the head of a part of multipart/byteranges."""
+        offset: _builtins.int
+        length: _builtins.int
+        def __init__(
+            self,
+            *,
+            head: _builtins.bytes = ...,
+            offset: _builtins.int = ...,
+            length: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "length", b"length", "offset", b"offset"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    TAIL_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    size: _builtins.int
+    tail: _builtins.bytes
+    """Written after the last part."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SendLoan.Part]: ...
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        size: _builtins.int = ...,
+        parts: _abc.Iterable[Global___SendLoan.Part] | None = ...,
+        tail: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "parts", b"parts", "size", b"size", "tail", b"tail"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendLoan: _TypeAlias = SendLoan  # noqa: Y015
+
+@_typing.final
+class ReceiveLoan(_message.Message):
+    """Read a request's body (RFC 9112, section 6) from the client into an upload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPEND_FIELD_NUMBER: _builtins.int
+    COMMIT_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    CHUNKED_FIELD_NUMBER: _builtins.int
+    length: _builtins.int
+    """Content-Length."""
+    chunked: _builtins.bool
+    """Transfer-Encoding: chunked."""
+    @_builtins.property
+    def append(self) -> Global___AppendHeader:
+        """As Uploads.Append."""
+
+    @_builtins.property
+    def commit(self) -> Global___CommitHeader:
+        """As Uploads.Commit."""
+
+    def __init__(
+        self,
+        *,
+        append: Global___AppendHeader | None = ...,
+        commit: Global___CommitHeader | None = ...,
+        length: _builtins.int = ...,
+        chunked: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "chunked", b"chunked", "commit", b"commit", "framing", b"framing", "length", b"length", "upload", b"upload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "chunked", b"chunked", "commit", b"commit", "framing", b"framing", "length", b"length", "upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_framing: _TypeAlias = _typing.Literal["length", "chunked"]  # noqa: Y015
+    _WhichOneofArgType_framing: _TypeAlias = _typing.Literal["framing", b"framing"]  # noqa: Y015
+    _WhichOneofReturnType_upload: _TypeAlias = _typing.Literal["append", "commit"]  # noqa: Y015
+    _WhichOneofArgType_upload: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_framing) -> _WhichOneofReturnType_framing | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_upload) -> _WhichOneofReturnType_upload | None: ...
+
+Global___ReceiveLoan: _TypeAlias = ReceiveLoan  # noqa: Y015
+
+@_typing.final
+class LoanEvent(_message.Message):
+    """What the blob service sends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTED_FIELD_NUMBER: _builtins.int
+    BODY_ENDED_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def started(self) -> Global___Started:
+        """The next thing is the first byte to the client. Without this event nothing was written."""
+
+    @_builtins.property
+    def body_ended(self) -> Global___BodyEnded:
+        """The end of the body was read. Only for a ticket: the gateway shuts down its side then, and what it had sent of
+        the next request comes back as the tail of the last event.
+        """
+
+    @_builtins.property
+    def finished(self) -> Global___Finished:
+        """The last event of a loan that went well."""
+
+    @_builtins.property
+    def failed(self) -> Global___Failed:
+        """The last event of one that did not."""
+
+    def __init__(
+        self,
+        *,
+        started: Global___Started | None = ...,
+        body_ended: Global___BodyEnded | None = ...,
+        finished: Global___Finished | None = ...,
+        failed: Global___Failed | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body_ended", b"body_ended", "event", b"event", "failed", b"failed", "finished", b"finished", "started", b"started"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_ended", b"body_ended", "event", b"event", "failed", b"failed", "finished", b"finished", "started", b"started"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "body_ended", "finished", "failed"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___LoanEvent: _TypeAlias = LoanEvent  # noqa: Y015
+
+@_typing.final
+class Started(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Started: _TypeAlias = Started  # noqa: Y015
+
+@_typing.final
+class BodyEnded(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BodyEnded: _TypeAlias = BodyEnded  # noqa: Y015
+
+@_typing.final
+class Finished(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVED_FIELD_NUMBER: _builtins.int
+    APPENDED_FIELD_NUMBER: _builtins.int
+    COMMITTED_FIELD_NUMBER: _builtins.int
+    moved: _builtins.int
+    """Bytes of the blob, or of the body without its framing."""
+    @_builtins.property
+    def appended(self) -> Global___Upload: ...
+    @_builtins.property
+    def committed(self) -> _common_pb2.Descriptor: ...
+    def __init__(
+        self,
+        *,
+        moved: _builtins.int = ...,
+        appended: Global___Upload | None = ...,
+        committed: _common_pb2.Descriptor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["appended", b"appended", "committed", b"committed", "upload", b"upload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appended", b"appended", "committed", b"committed", "moved", b"moved", "upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_upload: _TypeAlias = _typing.Literal["appended", "committed"]  # noqa: Y015
+    _WhichOneofArgType_upload: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_upload) -> _WhichOneofReturnType_upload | None: ...
+
+Global___Finished: _TypeAlias = Finished  # noqa: Y015
+
+@_typing.final
+class Failed(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVED_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    UNTOUCHED_FIELD_NUMBER: _builtins.int
+    BODY_ENDED_FIELD_NUMBER: _builtins.int
+    moved: _builtins.int
+    untouched: _builtins.bool
+    """Nothing was read from the connection: the body is where it was, and the gateway still has what it sent as the
+    loan's tail.
+    """
+    body_ended: _builtins.bool
+    """The body was read to its end, the frame's tail as in Finished."""
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ErrorDetail]:
+        """Why; empty if the client went away."""
+
+    def __init__(
+        self,
+        *,
+        moved: _builtins.int = ...,
+        errors: _abc.Iterable[_common_pb2.ErrorDetail] | None = ...,
+        untouched: _builtins.bool = ...,
+        body_ended: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_ended", b"body_ended", "errors", b"errors", "moved", b"moved", "untouched", b"untouched"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Failed: _TypeAlias = Failed  # noqa: Y015
+
+@_typing.final
+class OpenRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def loan(self) -> Global___Loan:
+        """Not one that holds a ticket."""
+
+    def __init__(
+        self,
+        *,
+        loan: Global___Loan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["loan", b"loan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["loan", b"loan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenRequest: _TypeAlias = OpenRequest  # noqa: Y015
+
+@_typing.final
+class OpenResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TICKET_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    EXPIRES_IN_FIELD_NUMBER: _builtins.int
+    ticket: _builtins.bytes
+    """Of one use, and hard to guess."""
+    port: _builtins.int
+    """The data port, at the host of this service."""
+    expires_in: _builtins.int
+    """How long the ticket can be redeemed, seconds."""
+    def __init__(
+        self,
+        *,
+        ticket: _builtins.bytes = ...,
+        port: _builtins.int = ...,
+        expires_in: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in", "port", b"port", "ticket", b"ticket"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenResponse: _TypeAlias = OpenResponse  # noqa: Y015

@@ -46,6 +46,11 @@ class BlobStoreStub:
                 request_serializer=moorage_dot_v1_dot_blob__pb2.ReadRequest.SerializeToString,
                 response_deserializer=moorage_dot_v1_dot_blob__pb2.ReadResponse.FromString,
                 _registered_method=True)
+        self.Open = channel.unary_unary(
+                '/moorage.v1.BlobStore/Open',
+                request_serializer=moorage_dot_v1_dot_blob__pb2.OpenRequest.SerializeToString,
+                response_deserializer=moorage_dot_v1_dot_blob__pb2.OpenResponse.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/moorage.v1.BlobStore/Get',
                 request_serializer=moorage_dot_v1_dot_blob__pb2.GetRequest.SerializeToString,
@@ -80,6 +85,15 @@ class BlobStoreServicer:
         """A blob's bytes from an offset, in order, in messages of at most 1 MiB. BLOB_UNKNOWN if it is not there,
         RANGE_INVALID if the range begins outside it. A stream that ends without an error has all that was asked for: one
         that cannot fails with RANGE_INVALID (the range goes past the end) or UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Open(self, request, context):
+        """A ticket for the data port: the loan will be worked off for whoever redeems it, once, within its time. What Read,
+        Append or Commit would refuse before the first byte is refused when the ticket is redeemed. UNSUPPORTED if this
+        service has no data port.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,6 +135,11 @@ def add_BlobStoreServicer_to_server(servicer, server):
                     servicer.Read,
                     request_deserializer=moorage_dot_v1_dot_blob__pb2.ReadRequest.FromString,
                     response_serializer=moorage_dot_v1_dot_blob__pb2.ReadResponse.SerializeToString,
+            ),
+            'Open': grpc.unary_unary_rpc_method_handler(
+                    servicer.Open,
+                    request_deserializer=moorage_dot_v1_dot_blob__pb2.OpenRequest.FromString,
+                    response_serializer=moorage_dot_v1_dot_blob__pb2.OpenResponse.SerializeToString,
             ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
@@ -194,6 +213,33 @@ class BlobStore:
             '/moorage.v1.BlobStore/Read',
             moorage_dot_v1_dot_blob__pb2.ReadRequest.SerializeToString,
             moorage_dot_v1_dot_blob__pb2.ReadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Open(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moorage.v1.BlobStore/Open',
+            moorage_dot_v1_dot_blob__pb2.OpenRequest.SerializeToString,
+            moorage_dot_v1_dot_blob__pb2.OpenResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,11 @@ class BlobStoreStub:
     RANGE_INVALID if the range begins outside it. A stream that ends without an error has all that was asked for: one
     that cannot fails with RANGE_INVALID (the range goes past the end) or UNAVAILABLE.
     """
+    Open: _grpc.UnaryUnaryMultiCallable[_blob_pb2.OpenRequest, _blob_pb2.OpenResponse]
+    """A ticket for the data port: the loan will be worked off for whoever redeems it, once, within its time. What Read,
+    Append or Commit would refuse before the first byte is refused when the ticket is redeemed. UNSUPPORTED if this
+    service has no data port.
+    """
     Get: _grpc.UnaryUnaryMultiCallable[_blob_pb2.GetRequest, _blob_pb2.GetResponse]
     """A small blob whole (a manifest, an image configuration), verified: content that does not match its digest is
     BLOB_UNKNOWN, as what is not there. SIZE_INVALID with HTTP status 413 and the detail {"size": <bytes>} if it is
@@ -75,6 +80,11 @@ class BlobStoreAsyncStub(BlobStoreStub):
     """A blob's bytes from an offset, in order, in messages of at most 1 MiB. BLOB_UNKNOWN if it is not there,
     RANGE_INVALID if the range begins outside it. A stream that ends without an error has all that was asked for: one
     that cannot fails with RANGE_INVALID (the range goes past the end) or UNAVAILABLE.
+    """
+    Open: _aio.UnaryUnaryMultiCallable[_blob_pb2.OpenRequest, _blob_pb2.OpenResponse]  # type: ignore[assignment]
+    """A ticket for the data port: the loan will be worked off for whoever redeems it, once, within its time. What Read,
+    Append or Commit would refuse before the first byte is refused when the ticket is redeemed. UNSUPPORTED if this
+    service has no data port.
     """
     Get: _aio.UnaryUnaryMultiCallable[_blob_pb2.GetRequest, _blob_pb2.GetResponse]  # type: ignore[assignment]
     """A small blob whole (a manifest, an image configuration), verified: content that does not match its digest is
@@ -112,6 +122,17 @@ class BlobStoreServicer(metaclass=_abc_1.ABCMeta):
         """A blob's bytes from an offset, in order, in messages of at most 1 MiB. BLOB_UNKNOWN if it is not there,
         RANGE_INVALID if the range begins outside it. A stream that ends without an error has all that was asked for: one
         that cannot fails with RANGE_INVALID (the range goes past the end) or UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def Open(
+        self,
+        request: _blob_pb2.OpenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_blob_pb2.OpenResponse, _abc.Awaitable[_blob_pb2.OpenResponse]]:
+        """A ticket for the data port: the loan will be worked off for whoever redeems it, once, within its time. What Read,
+        Append or Commit would refuse before the first byte is refused when the ticket is redeemed. UNSUPPORTED if this
+        service has no data port.
         """
 
     @_abc_1.abstractmethod

@@ -601,3 +601,300 @@ class ListReferrersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListReferrersResponse: _TypeAlias = ListReferrersResponse  # noqa: Y015
+
+@_typing.final
+class ResolveRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Query(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        BLOB_FIELD_NUMBER: _builtins.int
+        MANIFEST_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def blob(self) -> Global___StatBlobRequest: ...
+        @_builtins.property
+        def manifest(self) -> Global___GetManifestRequest: ...
+        def __init__(
+            self,
+            *,
+            blob: Global___StatBlobRequest | None = ...,
+            manifest: Global___GetManifestRequest | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["blob", b"blob", "manifest", b"manifest", "query", b"query"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["blob", b"blob", "manifest", b"manifest", "query", b"query"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["blob", "manifest"]  # noqa: Y015
+        _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    lease: _builtins.str
+    """The caller's lease; empty for none."""
+    @_builtins.property
+    def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResolveRequest.Query]:
+        """At most 256."""
+
+    def __init__(
+        self,
+        *,
+        lease: _builtins.str = ...,
+        queries: _abc.Iterable[Global___ResolveRequest.Query] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "queries", b"queries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveRequest: _TypeAlias = ResolveRequest  # noqa: Y015
+
+@_typing.final
+class ResolveResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Answer(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        BLOB_FIELD_NUMBER: _builtins.int
+        MANIFEST_FIELD_NUMBER: _builtins.int
+        FAILURE_FIELD_NUMBER: _builtins.int
+        POSTPONED_FIELD_NUMBER: _builtins.int
+        HELD_FIELD_NUMBER: _builtins.int
+        held: _builtins.bool
+        """The lease covers this answer: the caller may keep it until the lease ends or a revocation names it."""
+        @_builtins.property
+        def blob(self) -> Global___StatBlobResponse: ...
+        @_builtins.property
+        def manifest(self) -> Global___GetManifestResponse: ...
+        @_builtins.property
+        def failure(self) -> Global___ResolveResponse.Failure: ...
+        @_builtins.property
+        def postponed(self) -> Global___ResolveResponse.Postponed:
+            """It did not fit the reply: to be asked for alone."""
+
+        def __init__(
+            self,
+            *,
+            blob: Global___StatBlobResponse | None = ...,
+            manifest: Global___GetManifestResponse | None = ...,
+            failure: Global___ResolveResponse.Failure | None = ...,
+            postponed: Global___ResolveResponse.Postponed | None = ...,
+            held: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "blob", b"blob", "failure", b"failure", "manifest", b"manifest", "postponed", b"postponed"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "blob", b"blob", "failure", b"failure", "held", b"held", "manifest", b"manifest", "postponed", b"postponed"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["blob", "manifest", "failure", "postponed"]  # noqa: Y015
+        _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+    @_typing.final
+    class Failure(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ERRORS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ErrorDetail]: ...
+        def __init__(
+            self,
+            *,
+            errors: _abc.Iterable[_common_pb2.ErrorDetail] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Postponed(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResolveResponse.Answer]: ...
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___ResolveResponse.Answer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveResponse: _TypeAlias = ResolveResponse  # noqa: Y015
+
+@_typing.final
+class LeaseRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Renew(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Confirm(_message.Message):
+        """What the revocation named is gone from the caller's memory."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        REVOCATION_FIELD_NUMBER: _builtins.int
+        revocation: _builtins.int
+        def __init__(
+            self,
+            *,
+            revocation: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["revocation", b"revocation"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Release(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RENEW_FIELD_NUMBER: _builtins.int
+    CONFIRM_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def renew(self) -> Global___LeaseRequest.Renew:
+        """The first message, and again before the lease runs out."""
+
+    @_builtins.property
+    def confirm(self) -> Global___LeaseRequest.Confirm: ...
+    @_builtins.property
+    def release(self) -> Global___LeaseRequest.Release:
+        """The caller keeps nothing any more."""
+
+    def __init__(
+        self,
+        *,
+        renew: Global___LeaseRequest.Renew | None = ...,
+        confirm: Global___LeaseRequest.Confirm | None = ...,
+        release: Global___LeaseRequest.Release | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confirm", b"confirm", "message", b"message", "release", b"release", "renew", b"renew"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirm", b"confirm", "message", b"message", "release", b"release", "renew", b"renew"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["renew", "confirm", "release"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___LeaseRequest: _TypeAlias = LeaseRequest  # noqa: Y015
+
+@_typing.final
+class LeaseResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Granted(_message.Message):
+        """The answer to each Renew."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LEASE_FIELD_NUMBER: _builtins.int
+        MILLISECONDS_FIELD_NUMBER: _builtins.int
+        lease: _builtins.str
+        milliseconds: _builtins.int
+        """From the moment at which the caller sent the Renew."""
+        def __init__(
+            self,
+            *,
+            lease: _builtins.str = ...,
+            milliseconds: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "milliseconds", b"milliseconds"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Revocation(_message.Message):
+        """What is about to change. No tags and no digests: all that the repository has."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NUMBER_FIELD_NUMBER: _builtins.int
+        REPOSITORY_FIELD_NUMBER: _builtins.int
+        TAGS_FIELD_NUMBER: _builtins.int
+        DIGESTS_FIELD_NUMBER: _builtins.int
+        number: _builtins.int
+        repository: _builtins.str
+        @_builtins.property
+        def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+        @_builtins.property
+        def digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+        def __init__(
+            self,
+            *,
+            number: _builtins.int = ...,
+            repository: _builtins.str = ...,
+            tags: _abc.Iterable[_builtins.str] | None = ...,
+            digests: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "number", b"number", "repository", b"repository", "tags", b"tags"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    GRANTED_FIELD_NUMBER: _builtins.int
+    REVOCATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def granted(self) -> Global___LeaseResponse.Granted: ...
+    @_builtins.property
+    def revocation(self) -> Global___LeaseResponse.Revocation: ...
+    def __init__(
+        self,
+        *,
+        granted: Global___LeaseResponse.Granted | None = ...,
+        revocation: Global___LeaseResponse.Revocation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["granted", b"granted", "message", b"message", "revocation", b"revocation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["granted", b"granted", "message", b"message", "revocation", b"revocation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["granted", "revocation"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___LeaseResponse: _TypeAlias = LeaseResponse  # noqa: Y015

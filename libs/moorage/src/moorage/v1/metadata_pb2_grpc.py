@@ -54,6 +54,16 @@ class MetadataStub:
                 request_serializer=moorage_dot_v1_dot_metadata__pb2.UnlinkBlobRequest.SerializeToString,
                 response_deserializer=moorage_dot_v1_dot_metadata__pb2.UnlinkBlobResponse.FromString,
                 _registered_method=True)
+        self.Resolve = channel.unary_unary(
+                '/moorage.v1.Metadata/Resolve',
+                request_serializer=moorage_dot_v1_dot_metadata__pb2.ResolveRequest.SerializeToString,
+                response_deserializer=moorage_dot_v1_dot_metadata__pb2.ResolveResponse.FromString,
+                _registered_method=True)
+        self.Lease = channel.stream_stream(
+                '/moorage.v1.Metadata/Lease',
+                request_serializer=moorage_dot_v1_dot_metadata__pb2.LeaseRequest.SerializeToString,
+                response_deserializer=moorage_dot_v1_dot_metadata__pb2.LeaseResponse.FromString,
+                _registered_method=True)
         self.GetManifest = channel.unary_unary(
                 '/moorage.v1.Metadata/GetManifest',
                 request_serializer=moorage_dot_v1_dot_metadata__pb2.GetManifestRequest.SerializeToString,
@@ -115,6 +125,22 @@ class MetadataServicer:
     def UnlinkBlob(self, request, context):
         """Removes the repository's link: under an alias that of the canonical digest too, and without that one no alias is
         readable. BLOB_UNKNOWN, or UNSUPPORTED while deletion is disabled or the registry read-only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resolve(self, request, context):
+        """Several look-ups in one call, answered in their order. A failed one does not fail the others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Lease(self, request_iterator, context):
+        """A lease on what Resolve answers: docs/leases.md has the protocol. The caller renews it in time and confirms each
+        revocation; the service grants it, and revokes what is about to change. The end of the stream ends the lease for
+        the caller; for the service it ends when it was released, or has run out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -187,6 +213,16 @@ def add_MetadataServicer_to_server(servicer, server):
                     servicer.UnlinkBlob,
                     request_deserializer=moorage_dot_v1_dot_metadata__pb2.UnlinkBlobRequest.FromString,
                     response_serializer=moorage_dot_v1_dot_metadata__pb2.UnlinkBlobResponse.SerializeToString,
+            ),
+            'Resolve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resolve,
+                    request_deserializer=moorage_dot_v1_dot_metadata__pb2.ResolveRequest.FromString,
+                    response_serializer=moorage_dot_v1_dot_metadata__pb2.ResolveResponse.SerializeToString,
+            ),
+            'Lease': grpc.stream_stream_rpc_method_handler(
+                    servicer.Lease,
+                    request_deserializer=moorage_dot_v1_dot_metadata__pb2.LeaseRequest.FromString,
+                    response_serializer=moorage_dot_v1_dot_metadata__pb2.LeaseResponse.SerializeToString,
             ),
             'GetManifest': grpc.unary_unary_rpc_method_handler(
                     servicer.GetManifest,
@@ -327,6 +363,60 @@ class Metadata:
             '/moorage.v1.Metadata/UnlinkBlob',
             moorage_dot_v1_dot_metadata__pb2.UnlinkBlobRequest.SerializeToString,
             moorage_dot_v1_dot_metadata__pb2.UnlinkBlobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resolve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moorage.v1.Metadata/Resolve',
+            moorage_dot_v1_dot_metadata__pb2.ResolveRequest.SerializeToString,
+            moorage_dot_v1_dot_metadata__pb2.ResolveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Lease(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/moorage.v1.Metadata/Lease',
+            moorage_dot_v1_dot_metadata__pb2.LeaseRequest.SerializeToString,
+            moorage_dot_v1_dot_metadata__pb2.LeaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

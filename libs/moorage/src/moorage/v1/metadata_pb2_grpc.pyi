@@ -49,6 +49,13 @@ class MetadataStub:
     """Removes the repository's link: under an alias that of the canonical digest too, and without that one no alias is
     readable. BLOB_UNKNOWN, or UNSUPPORTED while deletion is disabled or the registry read-only.
     """
+    Resolve: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.ResolveRequest, _metadata_pb2.ResolveResponse]
+    """Several look-ups in one call, answered in their order. A failed one does not fail the others."""
+    Lease: _grpc.StreamStreamMultiCallable[_metadata_pb2.LeaseRequest, _metadata_pb2.LeaseResponse]
+    """A lease on what Resolve answers: docs/leases.md has the protocol. The caller renews it in time and confirms each
+    revocation; the service grants it, and revokes what is about to change. The end of the stream ends the lease for
+    the caller; for the service it ends when it was released, or has run out.
+    """
     GetManifest: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.GetManifestRequest, _metadata_pb2.GetManifestResponse]
     """MANIFEST_UNKNOWN if there is none, or none that the caller accepts."""
     PutManifest: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.PutManifestRequest, _metadata_pb2.PutManifestResponse]
@@ -83,6 +90,13 @@ class MetadataAsyncStub(MetadataStub):
     UnlinkBlob: _aio.UnaryUnaryMultiCallable[_metadata_pb2.UnlinkBlobRequest, _metadata_pb2.UnlinkBlobResponse]  # type: ignore[assignment]
     """Removes the repository's link: under an alias that of the canonical digest too, and without that one no alias is
     readable. BLOB_UNKNOWN, or UNSUPPORTED while deletion is disabled or the registry read-only.
+    """
+    Resolve: _aio.UnaryUnaryMultiCallable[_metadata_pb2.ResolveRequest, _metadata_pb2.ResolveResponse]  # type: ignore[assignment]
+    """Several look-ups in one call, answered in their order. A failed one does not fail the others."""
+    Lease: _aio.StreamStreamMultiCallable[_metadata_pb2.LeaseRequest, _metadata_pb2.LeaseResponse]  # type: ignore[assignment]
+    """A lease on what Resolve answers: docs/leases.md has the protocol. The caller renews it in time and confirms each
+    revocation; the service grants it, and revokes what is about to change. The end of the stream ends the lease for
+    the caller; for the service it ends when it was released, or has run out.
     """
     GetManifest: _aio.UnaryUnaryMultiCallable[_metadata_pb2.GetManifestRequest, _metadata_pb2.GetManifestResponse]  # type: ignore[assignment]
     """MANIFEST_UNKNOWN if there is none, or none that the caller accepts."""
@@ -139,6 +153,25 @@ class MetadataServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_metadata_pb2.UnlinkBlobResponse, _abc.Awaitable[_metadata_pb2.UnlinkBlobResponse]]:
         """Removes the repository's link: under an alias that of the canonical digest too, and without that one no alias is
         readable. BLOB_UNKNOWN, or UNSUPPORTED while deletion is disabled or the registry read-only.
+        """
+
+    @_abc_1.abstractmethod
+    def Resolve(
+        self,
+        request: _metadata_pb2.ResolveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metadata_pb2.ResolveResponse, _abc.Awaitable[_metadata_pb2.ResolveResponse]]:
+        """Several look-ups in one call, answered in their order. A failed one does not fail the others."""
+
+    @_abc_1.abstractmethod
+    def Lease(
+        self,
+        request_iterator: _MaybeAsyncIterator[_metadata_pb2.LeaseRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_metadata_pb2.LeaseResponse], _abc.AsyncIterator[_metadata_pb2.LeaseResponse]]:
+        """A lease on what Resolve answers: docs/leases.md has the protocol. The caller renews it in time and confirms each
+        revocation; the service grants it, and revokes what is about to change. The end of the stream ends the lease for
+        the caller; for the service it ends when it was released, or has run out.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,6 @@
+"""The data channel's wire format, which gateway and blob service share. Source: blob.proto."""
+
+from moorage.channel.frames import Frame, FrameBuffer, FrameError, pack_frame
+from moorage.channel.sockets import data_socket
+
+__all__ = ["Frame", "FrameBuffer", "FrameError", "data_socket", "pack_frame"]
