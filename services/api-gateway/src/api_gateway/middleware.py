@@ -14,12 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_gateway import metrics
 from api_gateway.accesslog import AccessLog, combined_line
+from api_gateway.connection import ABORT, LENT_RESPONSE
 from api_gateway.forwarded import Trust, client_address, is_host
 from api_gateway.headers import HeaderList, Headers, field
 from api_gateway.health import HealthState
 from api_gateway.record import CLIENT_CLOSED_REQUEST, RECORD_KEY, RequestRecord
 from api_gateway.refusal import envelope_headers
-from api_gateway.request import ABORT
 from moorage import context
 from moorage.errors import ErrorCode, RegistryError
 
@@ -55,13 +55,19 @@ class Recording:
 
         async def recording_send(message: Message) -> None:
             nonlocal completed
-            if message["type"] == "http.response.start":
-                record.status = message["status"]
-                record.content_type = _content_type(message["headers"])
-            else:
+            kind = message["type"]
+            if kind == "http.response.body":
                 record.written += len(message.get("body", b""))
                 completed = not message.get("more_body", False)
-            await send(message)
+                await send(message)
+                return
+            record.status = message["status"]
+            record.content_type = _content_type(message["headers"])
+            try:
+                await send(message)
+                completed = kind == LENT_RESPONSE
+            finally:
+                record.written += message.get("written", 0)
 
         try:
             await self._app(scope, receive, recording_send)
@@ -134,7 +140,7 @@ class CommonHeaders:
             return
 
         async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] != "http.response.body":
                 message["headers"] = [*self._fields, *message.get("headers", ())]
             await send(message)
 
@@ -156,8 +162,11 @@ class LastResort:
 
         async def watching_send(message: Message) -> None:
             nonlocal started
-            started = True
-            await send(message)
+            # A message that lends the connection says itself whether the answer began.
+            try:
+                await send(message)
+            finally:
+                started = started or message.get("started", True)
 
         try:
             await self._app(scope, receive, watching_send)

@@ -7,13 +7,24 @@ directions.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager, suppress
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
 from api_gateway.access import Grant
+from api_gateway.connection import (
+    ABORT,
+    LEND_BODY,
+    LEND_RESPONSE,
+    REST,
+    ClientDisconnectedError,
+    LendBody,
+    LentBody,
+    LentResponse,
+    lent_response,
+)
 from api_gateway.headers import HeaderList, Headers, media_type
 from api_gateway.record import RECORD_KEY, RequestRecord
 from api_gateway.urls import Origins, URLBuilder
@@ -31,16 +42,6 @@ _LINGER_BYTES = 16 * 1024 * 1024
 
 _CLOSE = (b"connection", b"close")
 
-# ASGI extensions that the server's protocol brings. The first resets the client's connection. The second
-# gives what was read of the body before the client went away, which the server would forget, and whether more
-# of it was to come.
-ABORT = "moorage.abort"
-REST = "moorage.rest"
-
-
-class ClientDisconnectedError(Exception):
-    """The client went away before its request was answered."""
-
 
 class Request:
     """A request whose path has been matched.
@@ -51,6 +52,7 @@ class Request:
 
     __slots__ = (
         "_body_ended",
+        "_body_lost",
         "_body_started",
         "_origins",
         "_query",
@@ -88,6 +90,8 @@ class Request:
         self._query: list[tuple[str, str]] | None = None
         self._body_started = False
         self._body_ended = not self.has_body
+        # Somebody who had the connection did not read it to its end.
+        self._body_lost = False
 
     # The head
 
@@ -160,6 +164,24 @@ class Request:
                     return None
         return bytes(content)
 
+    @property
+    def can_lend_body(self) -> bool:
+        """Whether somebody else can read the body from the connection; nothing may have been read of it."""
+        return LEND_BODY in self.scope["extensions"] and not self._body_started
+
+    @asynccontextmanager
+    async def lend_body(self) -> AsyncIterator[LentBody]:
+        """Lend the connection to whoever reads the body. Raises ClientDisconnectedError."""
+        lend: LendBody = self.scope["extensions"][LEND_BODY]
+        async with lend() as lent:
+            try:
+                yield lent
+            finally:
+                self._body_ended = lent.rest is not None
+                self._body_lost = not (self._body_ended or lent.untouched)
+                self._body_started = not lent.untouched
+                self.record.received += lent.moved
+
     async def _receive_piece(self, timeout: float) -> bytes:
         self._body_started = True
         try:
@@ -222,6 +244,26 @@ class Request:
             await asyncio.gather(copying, watching, return_exceptions=True)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    @property
+    def can_lend_response(self) -> bool:
+        """Whether somebody else can write the answer to the connection."""
+        return LEND_RESPONSE in self.scope["extensions"] and self._body_ended
+
+    async def respond_lent(
+        self, status: int, headers: HeaderList, length: int, write: Callable[[LentResponse], Awaitable[None]]
+    ) -> None:
+        """Lend the connection to whoever writes the answer: its head, then `length` bytes.
+
+        What `write` raises passes through. If `response_started` is still false then, the answer can be
+        another one.
+        """
+        fields = [*headers, (b"content-length", b"%d" % length)]
+        message = lent_response(status, fields, write)
+        try:
+            await self._send(message)
+        finally:
+            self.response_started = message["started"]
+
     def abort(self) -> None:
         """Reset the connection, when an answer that has begun cannot be completed."""
         self.scope["extensions"][ABORT]()
@@ -247,7 +289,12 @@ class Request:
     async def _drop_small_body(self) -> bool:
         """Read and drop what is left of a small body; False when it is not small, or does not come."""
         size = self.content_length
-        if size is None or size > _DROPPED_BODY or (self._expects_continue and not self._body_started):
+        if (
+            self._body_lost
+            or size is None
+            or size > _DROPPED_BODY
+            or (self._expects_continue and not self._body_started)
+        ):
             return False
         with suppress(RegistryError):
             while not self._body_ended:

@@ -14,12 +14,13 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from api_gateway.access import AccessController, AccessRecord
+from api_gateway.connection import ClientDisconnectedError
 from api_gateway.descriptors.model import Access, Method, Route
 from api_gateway.headers import field
 from api_gateway.metrics import IN_FLIGHT
 from api_gateway.record import CLIENT_CLOSED_REQUEST
 from api_gateway.refusal import envelope_headers
-from api_gateway.request import ClientDisconnectedError, Request
+from api_gateway.request import Request
 from api_gateway.urls import Origins
 from moorage.digest import Digest, InvalidDigestError
 from moorage.errors import ErrorCode, RegistryError
