@@ -953,6 +953,7 @@ class LoanEvent(_message.Message):
     BODY_ENDED_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    WORKING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___Started:
         """The next thing is the first byte to the client. Without this event nothing was written."""
@@ -971,6 +972,13 @@ class LoanEvent(_message.Message):
     def failed(self) -> Global___Failed:
         """The last event of one that did not."""
 
+    @_builtins.property
+    def working(self) -> Global___Working:
+        """Sent every 5 seconds while a connection is lent, whether bytes move or not: a gateway that hears nothing for
+        longer takes the service for gone. Not sent for a ticket, where a client's silence and the service's look alike
+        and each side has its own deadline.
+        """
+
     def __init__(
         self,
         *,
@@ -978,12 +986,13 @@ class LoanEvent(_message.Message):
         body_ended: Global___BodyEnded | None = ...,
         finished: Global___Finished | None = ...,
         failed: Global___Failed | None = ...,
+        working: Global___Working | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body_ended", b"body_ended", "event", b"event", "failed", b"failed", "finished", b"finished", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body_ended", b"body_ended", "event", b"event", "failed", b"failed", "finished", b"finished", "started", b"started", "working", b"working"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_ended", b"body_ended", "event", b"event", "failed", b"failed", "finished", b"finished", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_ended", b"body_ended", "event", b"event", "failed", b"failed", "finished", b"finished", "started", b"started", "working", b"working"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "body_ended", "finished", "failed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "body_ended", "finished", "failed", "working"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1003,6 +1012,21 @@ class Started(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Started: _TypeAlias = Started  # noqa: Y015
+
+@_typing.final
+class Working(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Working: _TypeAlias = Working  # noqa: Y015
 
 @_typing.final
 class BodyEnded(_message.Message):
