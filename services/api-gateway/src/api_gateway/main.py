@@ -43,7 +43,7 @@ async def opened(config: Configuration, listener: socket.socket) -> AsyncIterato
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
         signer = StateSigner(_secret(config))
-        instances = BlobInstances(config.services.blob.addr)
+        instances = BlobInstances(config.services.blob.addr, config.services)
         stack.push_async_callback(instances.close)
         channel = open_channel(Address.parse(config.services.metadata.addr))
         stack.push_async_callback(channel.close, None)

@@ -4,6 +4,7 @@ from moorage.rpc.address import Address, InvalidAddressError
 from moorage.rpc.client import Channel, open_channel, rpc_errors, unary
 from moorage.rpc.health import wait_until_serving
 from moorage.rpc.server import RpcServer
+from moorage.rpc.status import error_details, error_of
 from moorage.rpc.streams import send_stream
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "Channel",
     "InvalidAddressError",
     "RpcServer",
+    "error_details",
+    "error_of",
     "open_channel",
     "rpc_errors",
     "send_stream",

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 import grpc
 
 from api_gateway.clients.instances import BlobInstances
+from api_gateway.connection import LentResponse
 from moorage.errors import ErrorCode, RegistryError
 from moorage.rpc import rpc_errors
 from moorage.rpc.client import call_metadata
@@ -43,6 +44,14 @@ class BlobReader:
         finally:
             # Without effect on a call that has ended.
             call.cancel()
+
+    async def send(self, lent: LentResponse, blob: blob_pb2.SendLoan) -> None:
+        """Let the blob service write an answer with parts of a blob, straight to the client.
+
+        Raises what `DataChannel.send` does: ChannelUnavailableError if `read` is the only way.
+        """
+        instance = self._instances.chosen(blob.digest)
+        await instance.data.send(lent, blob)
 
     async def _next(
         self, call: grpc.aio.UnaryStreamCall[blob_pb2.ReadRequest, blob_pb2.ReadResponse]

@@ -12,7 +12,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from api_gateway.clients.channel import DataChannel, open_data_channel
 from api_gateway.clients.readiness import Readiness
+from moorage.config.services import Services
 from moorage.rpc import Address, Channel, open_channel
 from moorage.rpc.health import is_serving
 from moorage.v1 import blob_pb2_grpc
@@ -27,20 +29,23 @@ class BlobInstance:
     readiness: Readiness
     store: blob_pb2_grpc.BlobStoreAsyncStub
     uploads: blob_pb2_grpc.UploadsAsyncStub
+    data: DataChannel
 
     @classmethod
-    def at(cls, address: str) -> BlobInstance:
+    def at(cls, address: str, services: Services) -> BlobInstance:
         """The instance at an address; it is connected to on first use."""
-        channel = open_channel(Address.parse(address))
+        parsed = Address.parse(address)
+        channel = open_channel(parsed)
         store, uploads = blob_pb2_grpc.BlobStoreStub(channel), blob_pb2_grpc.UploadsStub(channel)
-        return cls(address, channel, Readiness(channel), store, uploads)
+        data = open_data_channel(parsed, store, services)
+        return cls(address, channel, Readiness(channel), store, uploads, data)
 
 
 class BlobInstances:
     """All instances of the blob service."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._instances = [BlobInstance.at(address) for address in addresses]
+    def __init__(self, addresses: Sequence[str], services: Services) -> None:
+        self._instances = [BlobInstance.at(address, services) for address in addresses]
 
     async def for_key(self, key: str) -> BlobInstance:
         """The instance for a key (an upload's id, a digest), connected if it can be."""
@@ -64,6 +69,7 @@ class BlobInstances:
     async def close(self) -> None:
         """Close the channels."""
         for each in self._instances:
+            await each.data.close()
             await each.channel.close(None)
 
 

@@ -6,14 +6,20 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
+import structlog
+
 from api_gateway.byteranges import ByteRange, Multipart, UnsatisfiableRangeError, parse_ranges
 from api_gateway.clients.blobs import BlobReader
+from api_gateway.clients.channel import ChannelUnavailableError
 from api_gateway.clients.metadata import MetadataClient
 from api_gateway.conditional import Precondition, entity_tag, evaluate, range_applies
 from api_gateway.headers import HeaderList, field
 from api_gateway.refusal import RefusalError
 from api_gateway.request import Request
 from moorage.errors import ErrorCode, RegistryError
+from moorage.v1 import blob_pb2
+
+log = structlog.get_logger("api_gateway.blobs")
 
 _CONTENT_TYPE = "application/octet-stream"
 
@@ -27,6 +33,15 @@ class _Blob:
 
     canonical: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """The body of an answer, `length` bytes: parts of a blob, each behind a head, and what comes last."""
+
+    length: int
+    parts: Sequence[tuple[bytes, ByteRange]]
+    tail: bytes = b""
 
 
 class BlobRoutes:
@@ -68,46 +83,59 @@ class BlobRoutes:
         if len(ranges) > 1:
             multipart = Multipart(list(ranges), size=blob.size, content_type=_CONTENT_TYPE)
             headers.append(field(b"content-type", multipart.content_type))
-            await self._send(request, 206, headers, multipart.length, self._read_parts(blob, multipart))
+            body = _Body(multipart.length, multipart.parts(), multipart.tail)
+            await self._send(request, 206, headers, blob, body)
             return
         headers.append(field(b"content-type", _CONTENT_TYPE))
         if ranges:
             headers.append(field(b"content-range", ranges[0].content_range(blob.size)))
-            pieces = self._reader.read(blob.canonical, ranges[0].start, ranges[0].length)
-            await self._send(request, 206, headers, ranges[0].length, pieces)
-            return
-        await self._send(request, 200, headers, blob.size, self._reader.read(blob.canonical, 0, blob.size))
+        part = ranges[0] if ranges else ByteRange(0, blob.size)
+        body = _Body(part.length, [(b"", part)])
+        await self._send(request, 206 if ranges else 200, headers, blob, body)
 
     async def _send(
-        self,
-        request: Request,
-        status: int,
-        headers: HeaderList,
-        length: int,
-        pieces: AsyncGenerator[bytes, None],
+        self, request: Request, status: int, headers: HeaderList, blob: _Blob, body: _Body
     ) -> None:
-        async with aclosing(pieces):
-            if length == 0 or request.method == "HEAD":
-                await request.respond(status, headers, length=length)
+        if body.length == 0 or request.method == "HEAD":
+            await request.respond(status, headers, length=body.length)
+            return
+        if request.can_lend_response:
+            try:
+                await request.respond_lent(
+                    status, headers, body.length, lambda lent: self._reader.send(lent, _loan(blob, body))
+                )
+            except ChannelUnavailableError:
+                log.debug("no data channel: the blob goes through gRPC")
+            else:
                 return
+        async with aclosing(self._read(blob, body)) as pieces:
             # The first piece comes before the head is sent, so a blob that cannot be read is an error, not a
             # 200.
             first = await anext(pieces)
-            if len(first) == length:
+            if len(first) == body.length:
                 await request.respond(status, headers, first)
                 return
-            headers.append(field(b"content-length", str(length)))
+            headers.append(field(b"content-length", str(body.length)))
             await request.stream(status, headers, _rejoined(first, pieces))
 
-    async def _read_parts(self, blob: _Blob, multipart: Multipart) -> AsyncGenerator[bytes, None]:
-        for head, part in multipart.parts():
+    async def _read(self, blob: _Blob, body: _Body) -> AsyncGenerator[bytes, None]:
+        for head, part in body.parts:
             async with aclosing(self._reader.read(blob.canonical, part.start, part.length)) as pieces:
                 first = await anext(pieces)
-                yield head
+                if head:
+                    yield head
                 yield first
                 async for piece in pieces:
                     yield piece
-        yield multipart.tail
+        if body.tail:
+            yield body.tail
+
+
+def _loan(blob: _Blob, body: _Body) -> blob_pb2.SendLoan:
+    parts = [
+        blob_pb2.SendLoan.Part(head=head, offset=part.start, length=part.length) for head, part in body.parts
+    ]
+    return blob_pb2.SendLoan(digest=blob.canonical, size=blob.size, parts=parts, tail=body.tail)
 
 
 async def _rejoined(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

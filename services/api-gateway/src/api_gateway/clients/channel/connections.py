@@ -1,0 +1,109 @@
+"""A connection to the blob service's data socket or data port."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+from moorage import context
+from moorage.channel import FrameBuffer, FrameError, pack_frame
+from moorage.v1 import blob_pb2
+
+# What is read at once, at most, when frames may follow each other.
+_READ = 256 * 1024
+
+# A service that vanishes without a word is noticed within a minute.
+_TCP_OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000),
+)
+
+
+class ChannelBrokenError(Exception):
+    """The other side ended the connection, sent what is no event, or nothing for too long."""
+
+
+class ChannelConnection:
+    """A connection that carries one loan at a time."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._frames = FrameBuffer()
+
+    @classmethod
+    async def open_unix(cls, path: Path) -> ChannelConnection:
+        """Connect to a data socket; raises OSError."""
+        return await cls._open(socket.AF_UNIX, str(path))
+
+    @classmethod
+    async def open_tcp(cls, host: str, port: int) -> ChannelConnection:
+        """Connect to a data port; raises OSError."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, _, _, _, address = found[0]
+        connection = await cls._open(family, address)
+        for level, option, value in _TCP_OPTIONS:
+            connection._socket.setsockopt(level, option, value)
+        return connection
+
+    @classmethod
+    async def _open(cls, family: int, address: object) -> ChannelConnection:
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(connection, address)  # type: ignore[arg-type]  # each family's own
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection)
+
+    @property
+    def descriptor(self) -> int:
+        """The connection's own."""
+        return self._socket.fileno()
+
+    async def lend(self, loan: blob_pb2.Loan, tail: bytes = b"", *, descriptor: int | None = None) -> None:
+        """Send a loan, with a client's socket if there is one. Raises OSError."""
+        loan.request_id = context.request_id.get()
+        frame = pack_frame(loan, tail)
+        loop = asyncio.get_running_loop()
+        if descriptor is None:
+            await loop.sock_sendall(self._socket, frame)
+            return
+        # The connection carries nothing else at the moment, so that its buffer takes at least a part.
+        sent = socket.send_fds(self._socket, [frame], [descriptor])
+        if sent < len(frame):
+            await loop.sock_sendall(self._socket, memoryview(frame)[sent:])
+
+    async def event(self, *, timeout: float | None, exact: bool = False) -> tuple[blob_pb2.LoanEvent, bytes]:
+        """The next event and its tail. Raises ChannelBrokenError, after `timeout` seconds of silence too.
+
+        With `exact`, nothing is read that follows the event.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            while (frame := self._frames.next_frame()) is None:
+                size = self._frames.missing() if exact else _READ
+                async with asyncio.timeout(timeout):
+                    data = await loop.sock_recv(self._socket, size)
+                if not data:
+                    raise ChannelBrokenError("the blob service closed the connection")
+                self._frames.feed(data)
+            return blob_pb2.LoanEvent.FromString(frame.message), frame.tail
+        except (OSError, FrameError, ValueError) as error:
+            raise ChannelBrokenError(str(error) or repr(error)) from error
+
+    def end_sending(self) -> None:
+        """Tell the other side that nothing more comes."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close it: the loan that it carries ends."""
+        self._socket.close()
