@@ -96,7 +96,7 @@ class SplicingChannel(DataChannel):
     async def _splice_body(
         self, pipe: Pipe, connection: ChannelConnection, lent: LentBody, work: blob_pb2.ReceiveLoan
     ) -> None:
-        """Pass the body on until it ends (with chunked framing only the service sees that) or the client goes."""
+        """Pass the body on to its end, which with chunked framing only the service sees, or the client's."""
         counted = work.WhichOneof("framing") == "length"
         count = max(0, work.length - len(lent.received)) if counted else None
         try:
