@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run check proto spec lock test-unit test soak
+.PHONY: help setup run check proto spec lock test-unit test soak bench
 
 # PYTHON=/path/to/python3 chooses the Python that .venv is made from; 3.11 or later.
 export PYTHON
@@ -15,6 +15,8 @@ SOURCES := libs/moorage/src $(wildcard services/*/src)
 
 # More arguments for pytest, such as PYTEST_ARGS="-n 4 -k upload".
 PYTEST_ARGS ?=
+# More arguments for the benchmark, such as BENCH_ARGS="--quick --only manifest"; --help lists them.
+BENCH_ARGS ?=
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -62,3 +64,7 @@ soak: export MOORAGE_KILLS ?= 200
 soak: $(VENV)/.synced ## Run the fault campaigns at their whole length
 	@scripts/test-setup.sh
 	$(BIN)/pytest tests/e2e/test_faults.py $(PYTEST_ARGS)
+
+bench: $(VENV)/.synced ## Measure Moorage beside docker-registry, for half an hour or as BENCH_ARGS says
+	@scripts/test-setup.sh
+	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH_ARGS)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Install what the end-to-end tests drive Moorage with, and nothing that is there already: real clients, and the
-# registry that Moorage replaces. The tests start the Docker Engine and docker-registry themselves.
+# Install what the end-to-end tests and the benchmark drive Moorage with, and nothing that is there already: real
+# clients, and the registry that Moorage replaces. The tests start the Docker Engine and docker-registry themselves.
 set -euo pipefail
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -14,6 +14,7 @@ commands=(
   iptables:iptables
   podman:podman
   skopeo:skopeo
+  wrk:wrk
 )
 
 missing=()

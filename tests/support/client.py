@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from urllib.parse import urljoin
 
 import httpx
@@ -101,6 +102,6 @@ def error_codes(answer: httpx.Response) -> list[str]:
     return [entry["code"] for entry in answer.json()["errors"]]
 
 
-def _pieces(content: bytes, size: int = 1 << 16):
+def _pieces(content: bytes, size: int = 1 << 16) -> Iterator[bytes]:
     for start in range(0, len(content), size):
         yield content[start : start + size]

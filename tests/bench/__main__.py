@@ -1,0 +1,81 @@
+"""`python -m bench`: measure."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import plan
+from bench.machine import machine, versions
+from bench.registries import both
+from bench.results import Results
+from bench.run import rounds
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_const", dest="plan", const="quick", help="within 3 minutes")
+    size.add_argument("--tiny", action="store_const", dest="plan", const="tiny", help="to see that it works")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="WORD",
+        help="operations whose group or name has this word; may be given again",
+    )  # fmt: skip
+    parser.add_argument("--skip", action="append", default=[], metavar="WORD", help="leave these out")
+    parser.add_argument("--rounds", type=int, metavar="N", help="at most N, for every operation")
+    parser.add_argument("--minutes", type=float, default=30, help="start no further round after so long")
+    parser.add_argument(
+        "--quiet-logs", action="store_true", help="both registries log errors only, and no access log"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found")
+    parser.add_argument(
+        "--storage",
+        type=Path,
+        metavar="FOLDER",
+        help="where the storage is made, for a time; default: TMPDIR",
+    )
+    parser.set_defaults(plan="full")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure as the arguments say. 0 when everything ran, whatever it showed; 1 when something did not."""
+    options = arguments(argv)
+    chosen = plan.PLANS[options.plan]
+    if options.rounds is not None:
+        chosen = dataclasses.replace(chosen, rounds=options.rounds)
+    operations = plan.selected(plan.operations(chosen), options.only, options.skip)
+    if not operations:
+        print("No operation has these words.", file=sys.stderr)
+        return 1
+    until = time.monotonic() + 60 * options.minutes
+    with tempfile.TemporaryDirectory(prefix="moorage-bench-", dir=options.storage) as name:
+        folder = Path(name)
+        results = Results(
+            date=datetime.now(UTC).strftime("%Y-%m-%d"),
+            machine=machine(folder),
+            versions=versions(),
+            options={
+                "plan": options.plan,
+                "logs": "level error, no access log" if options.quiet_logs else "level info, access log",
+            },
+        )
+        with both(folder, quiet=options.quiet_logs) as registries:
+            rounds(operations, registries, results, until=until, report=_say)
+    if options.json:
+        results.write(options.json)
+    return 1 if results.failures else 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

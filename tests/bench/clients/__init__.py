@@ -1,0 +1,1 @@
+"""Clients that cost little beside what they measure, and that check every answer."""
