@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import structlog
 
+from api_gateway.connection import ABORT
 from api_gateway.health import HealthState
 from api_gateway.middleware import CommonHeaders, Gate, LastResort, Recording
 from api_gateway.record import RECORD_KEY, RequestRecord
-from api_gateway.connection import ABORT
 from moorage import context
 from moorage.errors import ErrorCode, RegistryError
 

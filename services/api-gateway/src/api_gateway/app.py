@@ -51,17 +51,13 @@ class Parts:
 def endpoints(config: Configuration, parts: Parts) -> Endpoints:
     """The endpoint of each route and method of the descriptor table."""
     timeout, stall = config.services.timeout, config.services.blobtimeout
-    limits = config.http.limits
     tags = TagRoutes(parts.metadata, largest_page=config.tags.maxtags)
     catalog = CatalogRoutes(parts.metadata, largest_page=config.catalog.maxentries)
     referrers = ReferrerRoutes(parts.metadata)
-    manifests = ManifestRoutes(parts.metadata, largest=limits.manifestsize)
+    manifests = ManifestRoutes(parts.metadata, largest=config.http.limits.manifestsize)
     blobs = BlobRoutes(parts.metadata, BlobReader(parts.instances, stall=stall))
     uploads = UploadRoutes(
-        parts.metadata,
-        UploadsClient(parts.instances, timeout=timeout, stall=stall),
-        parts.signer,
-        largest=limits.uploadsize,
+        parts.metadata, UploadsClient(parts.instances, timeout=timeout, stall=stall), parts.signer
     )
     return {
         ("base", "GET"): get_base,

@@ -60,6 +60,11 @@ class BlobReader:
         # What the caller was promised, when it said how much it wants.
         self._missing = length
 
+    @property
+    def descriptor(self) -> int | None:
+        """See `FileReader.descriptor`."""
+        return self._reader.descriptor
+
     async def __aenter__(self) -> Self:
         return self
 

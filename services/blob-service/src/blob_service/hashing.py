@@ -49,7 +49,7 @@ class RunningHash:
         """What is computed."""
         return frozenset(self._hashes)
 
-    async def update(self, data: bytes) -> None:
+    async def update(self, data: bytes | memoryview) -> None:
         """Add the bytes that follow. Once begun it must be awaited to its end; one call at a time."""
         if len(data) <= _INLINE_BYTES:
             self._update(data)
@@ -61,7 +61,7 @@ class RunningHash:
         """The digest of the bytes so far; raises KeyError for an algorithm that is not computed."""
         return Digest(algorithm, self._hashes[algorithm].hexdigest())
 
-    def _update(self, data: bytes) -> None:
+    def _update(self, data: bytes | memoryview) -> None:
         for running in self._hashes.values():
             running.update(data)
 

@@ -10,6 +10,8 @@ UPLOADS_OPEN = Gauge("moorage_uploads_open", "Uploads that a call is writing to,
 UPLOAD_REHASHES = Counter(
     "moorage_upload_rehash_total", "Commits that had to read stored bytes again to know their digest."
 )
+LOANS = Counter("moorage_channel_loans_total", "Loans of the data channel.", ["work", "outcome"])
+LOANS_OPEN = Gauge("moorage_channel_loans_open", "Loans of the data channel under way.")
 CORRUPT_BLOBS = Counter(
     "moorage_blob_corrupt_total", "Reads of small blobs whose content did not match its digest."
 )

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
+Block = bytes | memoryview
+"""A piece of a stream. Whoever hands it out leaves it alone until two more pieces were asked for."""
 
-async def read_ahead(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+
+async def read_ahead(source: AsyncIterator[Block]) -> AsyncGenerator[Block, None]:
     """The chunks of `source`, the next of which is fetched while the caller works on one.
 
     At most two chunks are held. An error of the source is raised where the chunk would have been. Close the
@@ -22,5 +25,5 @@ async def read_ahead(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None
         await asyncio.gather(ahead, return_exceptions=True)
 
 
-async def _next(source: AsyncIterator[bytes]) -> bytes | None:
+async def _next(source: AsyncIterator[Block]) -> Block | None:
     return await anext(source, None)

@@ -12,7 +12,7 @@ from blob_service.drivers.interface import DriverError, FileWriter, PathNotFound
 from blob_service.hashing import RunningHash
 from blob_service.layout import UploadKey, upload_data
 from blob_service.metrics import UPLOAD_BYTES, UPLOAD_REHASHES
-from blob_service.streams import read_ahead
+from blob_service.streams import Block, read_ahead
 from moorage.errors import ErrorCode, RegistryError
 
 
@@ -47,7 +47,7 @@ class UploadWriter:
         """Bytes that are there; durable once the writer has been closed."""
         return self._file.size if self._file is not None else self._size
 
-    async def receive(self, chunks: AsyncIterator[bytes], *, length: int | None, limit: int) -> None:
+    async def receive(self, chunks: AsyncIterator[Block], *, length: int | None, limit: int) -> None:
         """Append a stream. Whatever ends it, all that came before is kept, and `size` tells how much.
 
         `length` is what the sender said it would send; more than that is never stored. `limit` is how large
@@ -115,7 +115,7 @@ class UploadWriter:
         if self._file is not None:
             await self._file.close()
 
-    async def _store(self, part: bytes) -> None:
+    async def _store(self, part: Block) -> None:
         if self._file is None:
             if part:
                 raise RegistryError(ErrorCode.BLOB_UPLOAD_INVALID, {"reason": "the upload is complete"})

@@ -35,6 +35,7 @@ from blob_service.hashing import RunningHash, RunningHashes
 from blob_service.layout import UploadKey, upload_data, upload_folder, upload_started_at
 from blob_service.locks import KeyedLocks, LockTimeoutError
 from blob_service.metrics import UPLOADS_OPEN
+from blob_service.streams import Block
 from blob_service.upload_writer import UploadWriter
 from moorage.digest import Digest
 from moorage.errors import ErrorCode, RegistryError
@@ -99,7 +100,7 @@ class Uploads:
         return Upload(key, await self._stored(key), started_at)
 
     async def append(
-        self, key: UploadKey, offset: int, chunks: AsyncIterator[bytes], *, length: int | None
+        self, key: UploadKey, offset: int, chunks: AsyncIterator[Block], *, length: int | None
     ) -> Upload:
         """Append a stream; durable when this returns, and kept as far as it came when it does not.
 
@@ -116,7 +117,7 @@ class Uploads:
         key: UploadKey,
         offset: int,
         provisional: Digest,
-        chunks: AsyncIterator[bytes],
+        chunks: AsyncIterator[Block],
         *,
         length: int | None,
     ) -> Blob:

@@ -66,7 +66,7 @@ class RpcServer:
         reflection.enable_server_reflection(self._names, self._server)
         path = self._address.path
         if path is not None:
-            _prepare_socket(path)
+            prepare_socket(path)
         try:
             bound = self._server.add_insecure_port(self._address.target)
         except RuntimeError as error:
@@ -93,7 +93,7 @@ class RpcServer:
             self._address.path.unlink(missing_ok=True)
 
 
-def _prepare_socket(path: os.PathLike[str]) -> None:
+def prepare_socket(path: os.PathLike[str]) -> None:
     """Make the socket's folder, ours alone, and remove what a crashed process left there."""
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):

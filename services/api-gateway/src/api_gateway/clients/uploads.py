@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import grpc
 
+from api_gateway.clients.channel import ChannelUnavailableError
 from api_gateway.clients.instances import BlobInstances
+from api_gateway.connection import LentBody
 from moorage.errors import RegistryError
 from moorage.rpc import send_stream, unary
 from moorage.rpc.client import call_metadata
@@ -32,6 +34,28 @@ class Upload:
     upload_id: str
     offset: int
     started_at: str
+
+
+class UploadBody(Protocol):
+    """A request's body, which is lent or streamed, once."""
+
+    @property
+    def length(self) -> int | None:
+        """Its Content-Length; None if it is chunked."""
+        ...
+
+    @property
+    def can_lend(self) -> bool:
+        """Whether the connection can be lent for it."""
+        ...
+
+    def lend(self) -> AbstractAsyncContextManager[LentBody]:
+        """Lend the connection."""
+        ...
+
+    def pieces(self) -> Pieces:
+        """Read it here."""
+        ...
 
 
 class UploadsClient:
@@ -58,12 +82,21 @@ class UploadsClient:
         return _upload(await unary(stub.Status, request, timeout=self._timeout))
 
     async def append(
+        self, repository: str, upload_id: str, offset: int, length: int | None, body: UploadBody
+    ) -> Upload:
+        """Append a body at `offset`; `length` is its bytes in all, when it is known.
+
+        If the body breaks off, its error passes through, and the upload keeps all that came before.
+        """
+        lent = blob_pb2.ReceiveLoan(append=_append_header(repository, upload_id, offset, length))
+        finished = await self._lend(upload_id, lent, body)
+        if finished is not None:
+            return _upload(finished.appended)
+        return await self._append_stream(repository, upload_id, offset, length, body.pieces())
+
+    async def _append_stream(
         self, repository: str, upload_id: str, offset: int, length: int | None, pieces: Pieces
     ) -> Upload:
-        """Append the pieces at `offset`; `length` is their bytes in all, when it is known.
-
-        If `pieces` raises, the error passes through, and the upload keeps all that came before.
-        """
         header = blob_pb2.AppendRequest(header=_append_header(repository, upload_id, offset, length))
         stub = (await self._instances.for_key(upload_id)).uploads
         call = stub.Append(metadata=call_metadata())  # type: ignore[call-arg]  # it is written to
@@ -71,15 +104,21 @@ class UploadsClient:
         return _upload(await self._stream(call, messages))
 
     async def commit(
-        self, repository: str, upload_id: str, offset: int, length: int | None, digest: str, pieces: Pieces
+        self, repository: str, upload_id: str, offset: int, length: int | None, digest: str, body: UploadBody
     ) -> common_pb2.Descriptor:
-        """Append the pieces, verify the whole against `digest` and store it; the canonical descriptor.
+        """Append a body, verify the whole against `digest` and store it; the canonical descriptor.
 
-        If `pieces` raises, the error passes through, and the upload keeps all that came before.
+        If the body breaks off, its error passes through, and the upload keeps all that came before.
         """
+        append = _append_header(repository, upload_id, offset, length)
+        commit = blob_pb2.CommitHeader(append=append, digest=digest)
+        finished = await self._lend(upload_id, blob_pb2.ReceiveLoan(commit=commit), body)
+        if finished is not None:
+            return finished.committed
+        pieces = body.pieces()
         if length is None:
             # In the commit's own stream a part could be taken for the whole, and the upload dropped for it.
-            offset = (await self.append(repository, upload_id, offset, None, pieces)).offset
+            offset = (await self._append_stream(repository, upload_id, offset, None, pieces)).offset
             length, pieces = 0, no_pieces()
         append = _append_header(repository, upload_id, offset, length)
         header = blob_pb2.CommitUploadRequest(header=blob_pb2.CommitHeader(append=append, digest=digest))
@@ -87,6 +126,24 @@ class UploadsClient:
         call = stub.Commit(metadata=call_metadata())  # type: ignore[call-arg]  # it is written to
         messages = _Messages(header, pieces, lambda data: blob_pb2.CommitUploadRequest(data=data))
         return (await self._stream(call, messages)).descriptor
+
+    async def _lend(
+        self, upload_id: str, work: blob_pb2.ReceiveLoan, body: UploadBody
+    ) -> blob_pb2.Finished | None:
+        """Have the blob service read the body from the client itself; None if only a stream is left."""
+        if not body.can_lend:
+            return None
+        if body.length is None:
+            work.chunked = True
+        else:
+            work.length = body.length
+        instance = self._instances.chosen(upload_id)
+        async with body.lend() as lent:
+            try:
+                return await instance.data.receive(lent, work)
+            except ChannelUnavailableError:
+                lent.returned_untouched()
+        return None
 
     async def cancel(self, repository: str, upload_id: str, offset: int) -> None:
         """Drop an upload."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager
 from typing import NoReturn
 
 import structlog
 
 from api_gateway.clients.metadata import MetadataClient
-from api_gateway.clients.uploads import Upload, UploadsClient, no_pieces
+from api_gateway.clients.uploads import Upload, UploadsClient
+from api_gateway.connection import LentBody
 from api_gateway.headers import HeaderList, field
 from api_gateway.refusal import RefusalError
 from api_gateway.request import Request
@@ -32,16 +33,38 @@ _CONTENT_RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})", re.ASCII)
 _OCTETS = "application/octet-stream"
 
 
-class UploadRoutes:
-    """Takes uploads; `largest` is the bytes of the largest blob that is taken, 0 for no limit."""
+class _Body:
+    """A request's body as `UploadsClient` takes it: to be lent, or in pieces."""
 
-    def __init__(
-        self, metadata: MetadataClient, uploads: UploadsClient, signer: StateSigner, *, largest: int
-    ) -> None:
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    @property
+    def length(self) -> int | None:
+        """See `UploadBody.length`."""
+        return None if b"transfer-encoding" in self._request.headers else self._request.content_length
+
+    @property
+    def can_lend(self) -> bool:
+        """See `UploadBody.can_lend`."""
+        return self._request.can_lend_body
+
+    def lend(self) -> AbstractAsyncContextManager[LentBody]:
+        """See `UploadBody.lend`."""
+        return self._request.lend_body()
+
+    def pieces(self) -> AsyncGenerator[bytes, None]:
+        """See `UploadBody.pieces`."""
+        return self._request.body()
+
+
+class UploadRoutes:
+    """Takes uploads. How large one may become is the blob service's to say, which counts the bytes."""
+
+    def __init__(self, metadata: MetadataClient, uploads: UploadsClient, signer: StateSigner) -> None:
         self._metadata = metadata
         self._uploads = uploads
         self._signer = signer
-        self._largest = largest
 
     async def post(self, request: Request) -> None:
         """Mount a blob from another repository, take a blob whole, or start an upload."""
@@ -74,7 +97,7 @@ class UploadRoutes:
                 http_status=415,
             )
         length = await self._checked_length(request, state)
-        body = self._limited(request, state.offset)
+        body = _Body(request)
         try:
             upload = await self._uploads.append(request.name, request.upload_id, state.offset, length, body)
         except RegistryError as error:
@@ -86,9 +109,8 @@ class UploadRoutes:
         state = self._state(request)
         digest = _parse_digest(request.query("digest"))
         length = await self._checked_length(request, state)
-        body = self._limited(request, state.offset)
         try:
-            await self._commit(request, request.upload_id, state.offset, length, digest, body)
+            await self._commit(request, request.upload_id, state.offset, length, digest)
         except RegistryError as error:
             self._raise_with_place(request, state, error)
 
@@ -122,8 +144,7 @@ class UploadRoutes:
 
     async def _take_whole(self, request: Request, digest: Digest) -> None:
         upload = await self._uploads.start(request.name, digest.algorithm)
-        body = self._limited(request, 0)
-        await self._commit(request, upload.upload_id, 0, _body_length(request), digest, body)
+        await self._commit(request, upload.upload_id, 0, _body_length(request), digest)
 
     # PATCH, PUT, DELETE
 
@@ -161,26 +182,6 @@ class UploadRoutes:
         )
         raise RefusalError.wrap(error, self._place(request, upload))
 
-    async def _limited(self, request: Request, stored: int) -> AsyncGenerator[bytes, None]:
-        """The body, as long as the blob stays within the limit; then SIZE_INVALID with status 413."""
-        total = stored
-        async with aclosing(request.body()) as pieces:
-            if self._largest and stored + (request.content_length or 0) > self._largest:
-                raise self._too_large()
-            async for piece in pieces:
-                total += len(piece)
-                if self._largest and total > self._largest:
-                    raise self._too_large()
-                yield piece
-
-    def _too_large(self) -> RegistryError:
-        return RegistryError(
-            ErrorCode.SIZE_INVALID,
-            {"limit": self._largest},
-            message=f"the blob is larger than {self._largest} bytes",
-            http_status=413,
-        )
-
     async def _commit(
         self,
         request: Request,
@@ -188,11 +189,11 @@ class UploadRoutes:
         offset: int,
         length: int | None,
         digest: Digest,
-        body: AsyncGenerator[bytes, None],
     ) -> None:
         """Make a blob of the upload (the commit for the bytes) and link it (the commit for the name)."""
-        pieces = body if request.has_body else no_pieces()
-        descriptor = await self._uploads.commit(request.name, upload_id, offset, length, str(digest), pieces)
+        descriptor = await self._uploads.commit(
+            request.name, upload_id, offset, length, str(digest), _Body(request)
+        )
         aliases = [str(digest)] if descriptor.digest != str(digest) else []
         await self._metadata.link_blob(request.name, descriptor, aliases)
         await self._respond_created(request, digest)

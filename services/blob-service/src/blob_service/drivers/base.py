@@ -193,6 +193,10 @@ class _NamedReader(FileReader):
         self._reader = reader
         self._named_errors = named_errors
 
+    @property
+    def descriptor(self) -> int | None:
+        return self._reader.descriptor
+
     async def __anext__(self) -> bytes:
         with self._named_errors:
             return await anext(self._reader)

@@ -88,6 +88,14 @@ class FileReader(AsyncIterator[bytes]):
     closed; use it as an asynchronous context manager, or call `aclose` in a `finally`.
     """
 
+    @property
+    def descriptor(self) -> int | None:
+        """An open file that holds the bytes at their offsets, for sendfile(2); None where there is none.
+
+        It is the reader's, and open until the reader is closed or has handed out its last chunk.
+        """
+        return None
+
     @abstractmethod
     async def aclose(self) -> None:
         """Release the backend's resource. Iteration then stops. May be called any number of times."""

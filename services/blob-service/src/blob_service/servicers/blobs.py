@@ -9,6 +9,7 @@ from typing import Any
 
 from blob_service.blobs import Blob, Blobs
 from blob_service.failures import parse_digest, storage_failures
+from blob_service.tickets import LIFETIME, Tickets
 from moorage.errors import ErrorCode, RegistryError
 from moorage.v1 import blob_pb2, common_pb2
 from moorage.v1.blob_pb2_grpc import BlobStoreServicer
@@ -25,8 +26,11 @@ _Context = Any
 class BlobStore(BlobStoreServicer):
     """Serves the blobs."""
 
-    def __init__(self, blobs: Blobs) -> None:
+    def __init__(self, blobs: Blobs, tickets: Tickets, *, data_port: int) -> None:
+        """`data_port` is where tickets are redeemed; 0 for nowhere."""
         self._blobs = blobs
+        self._tickets = tickets
+        self._data_port = data_port
 
     async def Stat(self, request: blob_pb2.StatRequest, context: _Context) -> blob_pb2.StatResponse:
         """See blob.proto."""
@@ -47,6 +51,15 @@ class BlobStore(BlobStoreServicer):
             async with await self._blobs.read(digest, request.offset, request.length or None) as chunks:
                 async for chunk in chunks:
                     yield blob_pb2.ReadResponse(data=chunk)
+
+    async def Open(self, request: blob_pb2.OpenRequest, context: _Context) -> blob_pb2.OpenResponse:
+        """See blob.proto."""
+        if not self._data_port:
+            raise RegistryError(ErrorCode.UNSUPPORTED, message="this blob service has no data port")
+        if request.loan.WhichOneof("work") not in ("send", "receive"):
+            raise RegistryError(ErrorCode.RANGE_INVALID, {"reason": "a ticket is for sending or receiving"})
+        ticket = self._tickets.issue(request.loan)
+        return blob_pb2.OpenResponse(ticket=ticket, port=self._data_port, expires_in=LIFETIME)
 
     async def Get(self, request: blob_pb2.GetRequest, context: _Context) -> blob_pb2.GetResponse:
         """See blob.proto."""

@@ -43,13 +43,13 @@ class UploadService(UploadsServicer):
         except InvalidReferenceError as error:
             raise _name_invalid(request.repository, error) from error
         with storage_failures():
-            return _message(await self._uploads.start(key, algorithm))
+            return upload_message(await self._uploads.start(key, algorithm))
 
     async def Status(self, request: blob_pb2.UploadStatusRequest, context: _Context) -> blob_pb2.Upload:
         """See blob.proto."""
-        key = _key(request.key)
+        key = upload_key(request.key)
         with storage_failures():
-            return _message(await self._uploads.status(key))
+            return upload_message(await self._uploads.status(key))
 
     async def Append(
         self, request_iterator: AsyncIterator[blob_pb2.AppendRequest], context: _Context
@@ -57,11 +57,13 @@ class UploadService(UploadsServicer):
         """See blob.proto."""
         first = await self._first(request_iterator)
         header = first.header
-        key = _key(header.key)
+        key = upload_key(header.key)
         async with aclosing(self._data(request_iterator)) as chunks:
             with storage_failures():
-                upload = await self._uploads.append(key, header.offset, chunks, length=_length(header))
-        return _message(upload)
+                upload = await self._uploads.append(
+                    key, header.offset, chunks, length=declared_length(header)
+                )
+        return upload_message(upload)
 
     async def Commit(
         self, request_iterator: AsyncIterator[blob_pb2.CommitUploadRequest], context: _Context
@@ -69,18 +71,20 @@ class UploadService(UploadsServicer):
         """See blob.proto."""
         first = await self._first(request_iterator)
         header = first.header.append
-        key = _key(header.key)
+        key = upload_key(header.key)
         digest = parse_digest(first.header.digest)
         async with aclosing(self._whole_data(request_iterator, context)) as chunks:
             with storage_failures():
-                blob = await self._uploads.commit(key, header.offset, digest, chunks, length=_length(header))
+                blob = await self._uploads.commit(
+                    key, header.offset, digest, chunks, length=declared_length(header)
+                )
         return blob_pb2.CommitUploadResponse(descriptor=descriptor_of(blob))
 
     async def Cancel(
         self, request: blob_pb2.CancelUploadRequest, context: _Context
     ) -> blob_pb2.CancelUploadResponse:
         """See blob.proto."""
-        key = _key(request.key)
+        key = upload_key(request.key)
         with storage_failures():
             await self._uploads.cancel(key, request.offset)
         return blob_pb2.CancelUploadResponse()
@@ -119,11 +123,13 @@ class UploadService(UploadsServicer):
             raise RegistryError(ErrorCode.UNAVAILABLE, reason) from error
 
 
-def _length(header: blob_pb2.AppendHeader) -> int | None:
+def declared_length(header: blob_pb2.AppendHeader) -> int | None:
+    """The length that the caller gave; None when it gave none."""
     return header.length if header.HasField("length") else None
 
 
-def _key(key: blob_pb2.UploadKey) -> UploadKey:
+def upload_key(key: blob_pb2.UploadKey) -> UploadKey:
+    """An upload's key from the wire; raises RegistryError NAME_INVALID or BLOB_UPLOAD_UNKNOWN."""
     try:
         return UploadKey.parse(key.repository, key.id)
     except InvalidReferenceError as error:
@@ -136,6 +142,7 @@ def _name_invalid(name: str, error: InvalidReferenceError) -> RegistryError:
     return RegistryError(ErrorCode.NAME_INVALID, {"name": name[:256], "reason": str(error)[:300]})
 
 
-def _message(upload: Upload) -> blob_pb2.Upload:
+def upload_message(upload: Upload) -> blob_pb2.Upload:
+    """An upload on the wire."""
     key = blob_pb2.UploadKey(repository=upload.key.repository, id=upload.key.id)
     return blob_pb2.Upload(key=key, offset=upload.offset, started_at=upload.started_at)

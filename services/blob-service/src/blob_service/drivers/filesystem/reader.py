@@ -26,6 +26,11 @@ class FilesystemReader(FileReader):
         self._end = end
         self._ahead: asyncio.Future[bytes] | None = None
 
+    @property
+    def descriptor(self) -> int | None:
+        """See `FileReader.descriptor`."""
+        return self._descriptor
+
     async def __anext__(self) -> bytes:
         try:
             chunk = await self._next_chunk()

@@ -1,0 +1,124 @@
+"""A client's connection, as this service has it for a while.
+
+Its socket does not block, and must not be made to: that would hold for the gateway's descriptor too, since
+both share one open file description.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+from collections.abc import Awaitable
+
+from blob_service.drivers.threads import ThreadPool
+from moorage.channel.waiting import readable, writable
+
+# Bytes that one call of a thread sends, at most: so that many clients share few threads.
+_TURN = 32 << 20
+
+# How long a thread waits for room in the socket before it goes and lets the event loop wait (ms): a client
+# that reads as fast as it can has made room by then.
+_LINGER_MS = 4
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection, or moves no bytes."""
+
+
+class Client:
+    """A connection; `stall` is how long it may stand still, in seconds. `read` and `written` count bytes."""
+
+    def __init__(self, connection: socket.socket, *, stall: float) -> None:
+        self._socket = connection
+        self._stall = stall
+        self.read = 0
+        self.written = 0
+
+    async def receive(self, buffer: memoryview) -> int:
+        """Read into `buffer` what there is, waiting for the first byte; 0 at the end.
+
+        Raises TimeoutError after the stall deadline, and ClientGoneError.
+        """
+        while True:
+            try:
+                received = self._socket.recv_into(buffer)
+            except BlockingIOError:
+                async with asyncio.timeout(self._stall):
+                    await readable(self._socket.fileno())
+            except OSError as error:
+                raise ClientGoneError(str(error)) from error
+            else:
+                self.read += received
+                return received
+
+    async def send(self, *pieces: bytes | memoryview, more: bool = False) -> None:
+        """Write all pieces; `more` says that something follows at once. Raises ClientGoneError."""
+        flags = socket.MSG_MORE if more else 0
+        waiting = [memoryview(piece) for piece in pieces if len(piece)]
+        while waiting:
+            try:
+                sent = self._socket.sendmsg(waiting, (), flags)
+            except BlockingIOError:
+                await self._wait(writable(self._socket.fileno()))
+                continue
+            except OSError as error:
+                raise ClientGoneError(str(error)) from error
+            self.written += sent
+            while waiting and sent >= len(waiting[0]):
+                sent -= len(waiting.pop(0))
+            if sent:
+                waiting[0] = waiting[0][sent:]
+
+    async def send_file(self, threads: ThreadPool, descriptor: int, offset: int, length: int) -> None:
+        """Write `length` bytes of an open file from `offset`, without their passing through this process.
+
+        A cold file blocks whoever sends it, so threads do; none is kept for a client that takes nothing.
+        Raises ClientGoneError, EOFError when the file ends early, and OSError when it cannot be read.
+        """
+        end = offset + length
+        while offset < end:
+            turn = _Turn(self._socket.fileno(), descriptor, offset, end)
+            await threads.run(turn.send)
+            offset += turn.sent
+            self.written += turn.sent
+            if turn.blocked:
+                await self._wait(writable(self._socket.fileno()))
+
+    async def _wait(self, room: Awaitable[None]) -> None:
+        try:
+            async with asyncio.timeout(self._stall):
+                await room
+        except TimeoutError:
+            raise ClientGoneError(f"took nothing for {self._stall:g} s") from None
+
+
+class _Turn:
+    """What one call of a thread sends: a part of a file, until the socket takes no more."""
+
+    def __init__(self, client: int, file: int, offset: int, end: int) -> None:
+        self._client = client
+        self._file = file
+        self._offset = offset
+        self._end = min(end, offset + _TURN)
+        self.sent = 0
+        self.blocked = False
+
+    def send(self) -> None:
+        """Send; runs in a thread."""
+        room = select.poll()
+        room.register(self._client, select.POLLOUT)
+        while (position := self._offset + self.sent) < self._end:
+            try:
+                sent = os.sendfile(self._client, self._file, position, self._end - position)
+            except BlockingIOError:
+                self.blocked = not room.poll(_LINGER_MS)
+                if self.blocked:
+                    return
+                continue
+            except (BrokenPipeError, ConnectionError) as error:
+                raise ClientGoneError(str(error)) from error
+            if sent == 0:
+                raise EOFError("the file ends early")
+            self.sent += sent
