@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import tempfile
 import time
@@ -49,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
     chosen = plan.PLANS[options.plan]
     if options.rounds is not None:
-        chosen = dataclasses.replace(chosen, rounds=options.rounds)
+        chosen = chosen.with_at_most(options.rounds)
     operations = plan.selected(plan.operations(chosen), options.only, options.skip)
     if not operations:
         print("No operation has these words.", file=sys.stderr)

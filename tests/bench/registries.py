@@ -99,6 +99,10 @@ class Registry:
             return False
         return answer.status_code == 404
 
+    @property
+    def host_and_port(self) -> tuple[str, int]:
+        return "127.0.0.1", self.port
+
     def meter(self) -> Meter:
         return Meter(self._process.pid, part_of_moorage if self.name == MOORAGE else _part_of_the_peer)
 

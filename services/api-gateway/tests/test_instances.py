@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from api_gateway.clients.instances import BlobInstances
+from moorage.config.services import Services
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def addresses() -> Iterator[list[str]]:
 
 @pytest.fixture
 async def instances(addresses: list[str]) -> AsyncIterator[BlobInstances]:
-    found = BlobInstances(addresses)
+    found = BlobInstances(addresses, Services())
     yield found
     await found.close()
 
@@ -41,7 +42,7 @@ async def test_a_key_comes_to_the_same_instance_each_time_and_keys_to_all(instan
 async def test_with_one_instance_fewer_only_its_keys_move(
     instances: BlobInstances, addresses: list[str]
 ) -> None:
-    fewer = BlobInstances(addresses[:2])
+    fewer = BlobInstances(addresses[:2], Services())
     keys = [str(uuid.uuid4()) for _ in range(100)]
     moved = [key for key in keys if instances.chosen(key).address != fewer.chosen(key).address]
     assert moved

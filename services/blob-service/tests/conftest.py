@@ -17,7 +17,7 @@ import pytest
 from blob_service.drivers import filesystem, inmemory
 from blob_service.drivers.interface import StorageDriver
 from blob_service.hashing import new_executor
-from blob_service.main import build_server
+from blob_service.main import Contents, build_server
 from moorage.config import Configuration, parse
 from moorage.errors import ErrorCode, RegistryError
 from moorage.rpc import Address, open_channel, rpc_errors, send_stream, unary, wait_until_serving
@@ -213,7 +213,9 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
             count += 1
             address = Address.parse(f"unix://{tmp_path}/{count}.sock")
             executor = stack.enter_context(_executor())
-            server = build_server(_config(settings), address, driver, executor)
+            server = build_server(
+                _config(settings), address, Contents.of(_config(settings), driver, executor)
+            )
             await server.start()
             stack.push_async_callback(server.stop, 1.0)
             channel = open_channel(address)

@@ -19,7 +19,7 @@ import structlog
 from blob_service.drivers import filesystem, inmemory
 from blob_service.drivers.interface import PathNotFoundError, StorageDriver
 from blob_service.hashing import new_executor
-from blob_service.main import build_server
+from blob_service.main import Contents, build_server
 from metadata_service.main import SERVICE
 from moorage.config import Configuration, parse
 from moorage.errors import ErrorCode, RegistryError
@@ -320,7 +320,7 @@ class Stack:
         executor = new_executor()
         self._exits.callback(executor.shutdown)
         config = parse("version: 0.1\nstorage: {inmemory: {}}\n", {})
-        server = build_server(config, address, driver, executor)
+        server = build_server(config, address, Contents.of(config, driver, executor))
         await server.start()
         await server.serving(True)
         self._exits.push_async_callback(server.stop, 0)

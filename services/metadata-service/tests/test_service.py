@@ -10,7 +10,7 @@ import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from blob_service.hashing import new_executor
-from blob_service.main import build_server
+from blob_service.main import Contents, build_server
 from metadata_service.main import SERVICE
 from moorage.config import ConfigurationError, parse
 from moorage.errors import RegistryError
@@ -39,7 +39,7 @@ class BlobInstance:
     async def __aenter__(self) -> BlobInstance:
         self._executor = new_executor()
         config = parse("version: 0.1\nstorage: {inmemory: {}}\n", {})
-        self.server = build_server(config, self.address, self._driver, self._executor)
+        self.server = build_server(config, self.address, Contents.of(config, self._driver, self._executor))
         await self.server.start()
         await self.server.serving(True)
         return self

@@ -14,8 +14,8 @@ class WrongAnswerError(Exception):
 class Work:
     """Requests (transfers, whole commands) that were all answered rightly, and the bytes of their bodies.
 
-    `seconds` is the time that they took; `latency_ms` has the percentiles of a single one ("p50", "p99"), where
-    the client knows them.
+    `seconds` is the time that they took; `latency_ms` has the percentiles of a single one ("p50", "p99"),
+    where the client knows them.
     """
 
     requests: int

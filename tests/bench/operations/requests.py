@@ -54,7 +54,7 @@ class Requests:
     def work(self, registry: Registry) -> Work:
         if self.method == "HEAD":
             return head.head(
-                ("127.0.0.1", registry.port),
+                registry.host_and_port,
                 self.path,
                 connections=self.concurrency,
                 seconds=self.seconds,

@@ -249,6 +249,10 @@ class GatewayProtocol(HttpToolsProtocol):
         if not self._connected:
             return
         cycle.disconnected = True
+        if self._lost and not cycle.response_started:
+            # The client ended the connection in mid-body, and has nothing coming.
+            self.transport.close()
+            return
         connection = self.transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()

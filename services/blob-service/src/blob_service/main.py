@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Executor
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
@@ -56,24 +57,49 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
         executor.shutdown()
 
 
-def build_servers(
-    config: Configuration, address: Address, driver: StorageDriver, executor: Executor, threads: ThreadPool
-) -> tuple[RpcServer, DataServer]:
-    """GRPC's server with all servicers over one driver, and the data channel's; not started yet."""
-    blobs = Blobs(driver, executor)
-    uploads = Uploads(driver, blobs, executor, size_limit=config.http.limits.uploadsize)
-    tickets = Tickets()
-    blob = config.services.blob
-    data_port = blob.dataport if blob.channel == "auto" and address.path is None else 0
-    loans = Loans(blobs, uploads, tickets, threads, stall=config.services.blobtimeout)
-    store = BlobStore(blobs, tickets, data_port=data_port)
-    upload_service = UploadService(uploads, stall_seconds=config.services.blobtimeout)
-    object_store = ObjectStore(Objects(driver))
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a blob service serves, over one driver."""
+
+    blobs: Blobs
+    uploads: Uploads
+    objects: Objects
+    tickets: Tickets
+
+    @classmethod
+    def of(cls, config: Configuration, driver: StorageDriver, executor: Executor) -> Contents:
+        """The contents of a driver's storage."""
+        blobs = Blobs(driver, executor)
+        uploads = Uploads(driver, blobs, executor, size_limit=config.http.limits.uploadsize)
+        return cls(blobs, uploads, Objects(driver), Tickets())
+
+
+def build_server(config: Configuration, address: Address, contents: Contents) -> RpcServer:
+    """GRPC's server with all servicers, not started yet."""
+    store = BlobStore(contents.blobs, contents.tickets, data_port=_data_port(config, address))
+    upload_service = UploadService(contents.uploads, stall_seconds=config.services.blobtimeout)
+    object_store = ObjectStore(contents.objects)
     server = RpcServer(address)
     server.add("moorage.v1.BlobStore", lambda s: add_BlobStoreServicer_to_server(store, s))
     server.add("moorage.v1.Uploads", lambda s: add_UploadsServicer_to_server(upload_service, s))
     server.add("moorage.v1.ObjectStore", lambda s: add_ObjectStoreServicer_to_server(object_store, s))
-    return server, DataServer(loans, address, enabled=blob.channel == "auto", port=data_port)
+    return server
+
+
+def build_data_server(
+    config: Configuration, address: Address, contents: Contents, threads: ThreadPool
+) -> DataServer:
+    """The data channel's server, not started yet; it listens nowhere if the channel is off."""
+    stall = config.services.blobtimeout
+    loans = Loans(contents.blobs, contents.uploads, contents.tickets, threads, stall=stall)
+    enabled = config.services.blob.channel == "auto"
+    return DataServer(loans, address, enabled=enabled, port=_data_port(config, address))
+
+
+def _data_port(config: Configuration, address: Address) -> int:
+    """Where tickets are redeemed; 0 for nowhere."""
+    blob = config.services.blob
+    return blob.dataport if blob.channel == "auto" and address.path is None else 0
 
 
 async def _serve(
@@ -84,7 +110,9 @@ async def _serve(
     threads: ThreadPool,
     stop: asyncio.Event,
 ) -> None:
-    server, data = build_servers(config, address, driver, executor, threads)
+    contents = Contents.of(config, driver, executor)
+    server = build_server(config, address, contents)
+    data = build_data_server(config, address, contents, threads)
     check = config.health.storagedriver
     health = StorageHealth(
         driver,

@@ -73,13 +73,13 @@ class Body:
         buffer = self._next_buffer()
         filled = 0
         try:
-            while not self.ended and (not filled or len(buffer) - filled >= _LEAST_ROOM):
+            while not (self.ended or self._failure) and (not filled or len(buffer) - filled >= _LEAST_ROOM):
                 filled = await self._fill(buffer, filled)
         except (RegistryError, ClientGoneError) as failure:
             # What came before it counts.
             self._failure = failure
-            if not filled:
-                raise
+        if self._failure is not None and not filled:
+            raise self._failure
         if self.ended and not self._told:
             self._told = True
             if self._on_end is not None:
@@ -107,6 +107,7 @@ class Body:
                 if count == 0:
                     raise ClientGoneError("the client closed its connection in mid-body")
         unframed = self._framing.unframe(buffer, filled, filled + count)
+        self._failure = unframed.error
         if self.ended:
             self._behind = bytes(buffer[unframed.rest : filled + count])
         return unframed.end

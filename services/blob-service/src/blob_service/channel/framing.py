@@ -22,10 +22,14 @@ _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n]*")
 
 @dataclass(frozen=True, slots=True)
 class Unframed:
-    """What came of some bytes: the body's lie before `end`; those from `rest` on were not taken."""
+    """What came of some bytes: the body's lie before `end`; those from `rest` on were not taken.
+
+    `error` says what is wrong with them, if they are not of this framing.
+    """
 
     end: int
     rest: int
+    error: RegistryError | None = None
 
 
 class Framing(Protocol):
@@ -41,10 +45,7 @@ class Framing(Protocol):
         ...
 
     def unframe(self, buffer: bytearray, start: int, end: int) -> Unframed:
-        """Take the bytes from `start` to `end`, moving the body's to `start`.
-
-        Raises RegistryError with status 400 for what is not this framing.
-        """
+        """Take the bytes from `start` to `end`, moving the body's to `start`."""
         ...
 
 
@@ -96,7 +97,10 @@ class Chunked:
         with memoryview(buffer) as view:
             while position < end and not self._ended:
                 if not self._missing:
-                    position = self._take(buffer, position, end)
+                    try:
+                        position = self._take(buffer, position, end)
+                    except MalformedBodyError as error:
+                        return Unframed(body, position, error)
                     continue
                 taken = min(self._missing, end - position)
                 if body != position:
@@ -112,7 +116,7 @@ class Chunked:
             return position
         match = _SIZE.fullmatch(line)
         if match is None:
-            raise malformed("a chunk has no valid size")
+            raise MalformedBodyError("a chunk has no valid size")
         self._missing = int(match[1], 16)
         self._take = self._chunk_end if self._missing else self._trailer
         return position
@@ -120,7 +124,7 @@ class Chunked:
     def _chunk_end(self, buffer: bytearray, position: int, end: int) -> int:
         line, position = self._next_line(buffer, position, end, len(b"\r\n"))
         if line:
-            raise malformed("a chunk is longer than its size")
+            raise MalformedBodyError("a chunk is longer than its size")
         if line is not None:
             self._take = self._size
         return position
@@ -133,7 +137,7 @@ class Chunked:
         if not line:
             self._ended = True
         elif _TRAILER.fullmatch(line) is None:
-            raise malformed("a trailer is not a field")
+            raise MalformedBodyError("a trailer is not a field")
         return position
 
     def _next_line(self, buffer: bytearray, position: int, end: int, limit: int) -> tuple[bytes | None, int]:
@@ -158,10 +162,12 @@ class Chunked:
             if found < 0:
                 self._line += buffer[position : min(end, position + limit + 1)]
         if len(self._line) > limit or (line is not None and len(line) > limit):
-            raise malformed("a line of the chunked framing is too long")
+            raise MalformedBodyError("a line of the chunked framing is too long")
         return line, position + taken
 
 
-def malformed(reason: str) -> RegistryError:
+class MalformedBodyError(RegistryError):
     """The body is not framed as its head says."""
-    return RegistryError(ErrorCode.UNSUPPORTED, message=f"malformed body: {reason}", http_status=400)
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(ErrorCode.UNSUPPORTED, message=f"malformed body: {reason}", http_status=400)
