@@ -12,6 +12,7 @@ from moorage.config.section import Section
 from moorage.config.values import (
     AbsoluteURL,
     ByteSize,
+    Count,
     Flag,
     Headers,
     HostPort,
@@ -26,6 +27,7 @@ from moorage.config.values import (
     split_host_port,
     unix_socket_path,
 )
+from moorage.config.workers import MOST_WORKERS, gateway_processes
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
@@ -55,6 +57,12 @@ def _listen_address(value: str, info: ValidationInfo) -> str:
         return unix_socket_path(value)
     if info.data.get("net") == "tcp":
         split_host_port(value)
+    return value
+
+
+def _workers(value: int) -> int:
+    if value > MOST_WORKERS:
+        raise ValueError(f"must be at most {MOST_WORKERS}")
     return value
 
 
@@ -119,7 +127,7 @@ class Limits(Section):
 
 
 class HTTP(Section):
-    """`http`. `draintimeout` is seconds, and 0 does not wait.
+    """`http`. `draintimeout` is seconds, and 0 does not wait. `workers` is 0 where nobody said how many.
 
     `secret` is None when the operator gave none: the gateway then makes one up, which no other gateway
     shares.
@@ -139,6 +147,12 @@ class HTTP(Section):
     h2c: H2C = Field(default_factory=H2C)
     trustedproxies: Annotated[tuple[Network, ...], BeforeValidator(as_list)] = LOOPBACK
     limits: Limits = Field(default_factory=Limits)
+    workers: Annotated[Count, AfterValidator(_workers)] = 0
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes serve: as many as the operator said, else one for each core it may use."""
+        return self.workers or gateway_processes()
 
     def trusts(self, peer: str | None) -> bool:
         """Whether the `Forwarded` and `X-Forwarded-*` headers of this peer count.

@@ -60,6 +60,7 @@ def parse(text: str, environ: Mapping[str, str]) -> Configuration:
         findings.extend(_finding(details) for details in error.errors(include_url=False))
     if configuration is not None:
         findings.extend(_exposed_services(configuration))
+        findings.extend(_blob_workers(configuration))
     if findings or configuration is None:
         raise ConfigurationError.of(_in_document_order(findings, tree))
     return _completed(configuration, supported, collected)
@@ -135,6 +136,21 @@ def _exposed_services(configuration: Configuration) -> Iterator[Finding]:
             )
 
 
+def _blob_workers(configuration: Configuration) -> Iterator[Finding]:
+    blob = configuration.services.blob
+    if configuration.storage.inmemory is not None:
+        if blob.workers > 1:
+            yield Finding(
+                ("services", "blob", "workers"),
+                "must be 1, or left out, with the in-memory driver: each process would have its own store",
+            )
+        return
+    problem = blob.problem()
+    if problem is not None:
+        key, sentence = problem
+        yield Finding(("services", "blob", key), sentence)
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -155,6 +171,10 @@ def _completed(configuration: Configuration, tree: Tree, warnings: list[str]) ->
         if "level" not in configuration.log.model_fields_set:
             log = configuration.log.model_copy(update={"level": configuration.loglevel})
             configuration = configuration.model_copy(update={"log": log})
+    if configuration.storage.inmemory is not None:
+        blob = configuration.services.blob.model_copy(update={"workers": 1})
+        services = configuration.services.model_copy(update={"blob": blob})
+        configuration = configuration.model_copy(update={"services": services})
     if configuration.storage.cache.layerinfo is not None:
         warnings.append("storage.cache.layerinfo: deprecated; write storage.cache.blobdescriptor")
     if configuration.validation.enabled:

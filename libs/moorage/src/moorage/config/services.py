@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from moorage.config.section import Section
 from moorage.config.values import (
@@ -20,9 +20,12 @@ from moorage.config.values import (
     split_host_port,
     unix_socket_path,
 )
+from moorage.config.workers import MOST_WORKERS, blob_processes, instance_addresses
 
 # Seconds.
 LONGEST_LEASE = 10.0
+
+LAST_PORT = 65535
 
 
 def is_unix(address: str) -> bool:
@@ -80,8 +83,21 @@ def _more_than_zero(value: float) -> float:
 
 
 def _port(value: int) -> int:
-    if value > 65535:
-        raise ValueError("must be a port, at most 65535")
+    if value > LAST_PORT:
+        raise ValueError(f"must be a port, at most {LAST_PORT}")
+    return value
+
+
+def _workers(value: int, info: ValidationInfo) -> int:
+    if value > MOST_WORKERS:
+        raise ValueError(f"must be at most {MOST_WORKERS}")
+    # It is missing here when it was wrong itself.
+    addresses = info.data.get("addr", ())
+    if value > 1 and len(addresses) > 1:
+        raise ValueError(
+            "must be 1, or left out, where services.blob.addr names several instances: "
+            "each is a process of its own then"
+        )
     return value
 
 
@@ -110,12 +126,59 @@ class BlobService(Section):
 
     `channel` is how bytes move between clients and this service: by the data channel where it can serve
     (auto), or always through gRPC (off). `dataport` is the data channel's port of an instance that listens on
-    TCP; 0 for none.
+    TCP; 0 for none. `workers` is how many processes `moorage serve blob` is, each an instance of its own with
+    an address, and a data port, that is derived from these; 0 where nobody said. Ask `instances` and
+    `worker_count`.
     """
 
     addr: Addresses = ("unix:///run/moorage/blob.sock",)
+    workers: Annotated[Count, AfterValidator(_workers)] = 0
     channel: Annotated[Literal["auto", "off"], BeforeValidator(one_of("auto", "off"))] = "auto"
     dataport: Annotated[Count, AfterValidator(_port)] = 0
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes one `moorage serve blob` is.
+
+        When nobody said, the cores of this machine do, but only for a unix socket: over TCP, gateways on
+        other machines must come to the same number.
+        """
+        if self.workers:
+            return self.workers
+        return blob_processes() if len(self.addr) == 1 and is_unix(self.addr[0]) else 1
+
+    @property
+    def instances(self) -> tuple[str, ...]:
+        """The address of each instance."""
+        if len(self.addr) > 1:
+            return self.addr
+        return instance_addresses(self.addr[0], self.worker_count)
+
+    @property
+    def dataports(self) -> tuple[int, ...]:
+        """The data port of each of the processes of one `moorage serve blob`; 0 for none."""
+        return tuple(self.dataport and self.dataport + number for number in range(self.worker_count))
+
+    def problem(self) -> tuple[str, str] | None:
+        """What does not go together: the key, and a sentence. `instances` may raise ValueError then."""
+        try:
+            addresses = self.instances
+        except ValueError as error:
+            return "workers", str(error)
+        if is_unix(addresses[0]):
+            try:
+                unix_socket_path(max(map(unix_path, addresses), key=len))
+            except ValueError as error:
+                return "addr", f"with {len(addresses)} workers: {error}"
+            return None
+        if not self.dataport:
+            return None
+        if self.dataports[-1] > LAST_PORT:
+            return "dataport", f"{self.worker_count} workers need data ports beyond {LAST_PORT}"
+        taken = {split_host_port(address)[1] for address in addresses}
+        if len(self.addr) == 1 and taken & set(self.dataports):
+            return "dataport", "falls on a port of services.blob.addr, which each worker has one of"
+        return None
 
 
 class MetadataService(Section):
