@@ -41,7 +41,7 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
         raise ConfigurationError("http.limits.manifestsize", f"must be at most {MAX_MANIFEST_BYTES} bytes")
     address = Address.parse(config.services.metadata.addr)
     timeout = config.services.timeout
-    service = BlobService([Address.parse(each) for each in config.services.blob.addr], timeout=timeout)
+    service = BlobService([Address.parse(each) for each in config.services.blob.instances], timeout=timeout)
     descriptors = RepositoryDescriptors(open_cache(config), settling=timeout)
     changes = Changes(timeout=timeout)
     servicer = Metadata(build_registry(config, service, descriptors, changes), timeout=timeout)
