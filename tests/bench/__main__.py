@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import plan
 from bench.machine import machine, versions
+from bench.operations import Operation
+from bench.operations.commands import Workshop
+from bench.operations.growth import plant
 from bench.registries import both
 from bench.results import Results
 from bench.run import rounds
+from bench.tables import tables
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -49,10 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = plan.PLANS[options.plan]
     if options.rounds is not None:
         chosen = chosen.with_at_most(options.rounds)
-    operations = plan.selected(plan.operations(chosen), options.only, options.skip)
-    if not operations:
-        print("No operation has these words.", file=sys.stderr)
-        return 1
     until = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory(prefix="moorage-bench-", dir=options.storage) as name:
         folder = Path(name)
@@ -65,11 +68,46 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "logs": "level error, no access log" if options.quiet_logs else "level info, access log",
             },
         )
-        with both(folder, quiet=options.quiet_logs) as registries:
-            rounds(operations, registries, results, until=until, report=_say)
+
+        def chosen_of(operations: list[Operation]) -> list[Operation]:
+            return plan.selected(operations, options.only, options.skip)
+
+        _measure(chosen, folder, results, chosen_of, quiet=options.quiet_logs, until=until)
+    if not results.rows and not results.failures:
+        print("No operation has these words.", file=sys.stderr)
+        return 1
+    print(f"\n{tables(results)}")
     if options.json:
         results.write(options.json)
     return 1 if results.failures else 0
+
+
+def _measure(
+    chosen: plan.Plan,
+    folder: Path,
+    results: Results,
+    chosen_of: Callable[[list[Operation]], list[Operation]],
+    *,
+    quiet: bool,
+    until: float,
+) -> None:
+    """Measure first over growing trees, one for both registries, then with a tree for each."""
+    for count in chosen.growth:
+        operations = chosen_of(plan.operations_on(chosen, count))
+        if operations:
+            tree = folder / f"tree-{count}"
+            plant(tree, count)
+            os.sync()
+            with both(folder / f"registries-{count}", quiet=quiet, root=tree) as registries:
+                rounds(operations, registries, results, until=until, report=_say)
+            shutil.rmtree(tree)
+    with ExitStack() as stack:
+        workshop = Workshop(folder / "workshop", chosen.layers)
+        stack.callback(workshop.close)
+        operations = chosen_of(plan.operations(chosen, workshop))
+        if operations:
+            registries = stack.enter_context(both(folder / "registries", quiet=quiet))
+            rounds(operations, registries, results, until=until, report=_say)
 
 
 def _say(line: str) -> None:

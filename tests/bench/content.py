@@ -22,7 +22,7 @@ def framed(chunk: bytes) -> bytes:
 
 
 class Blob:
-    """A blob that nobody has seen before: a body that all blobs of its size share, and a last chunk of its own.
+    """A blob that no registry has seen: a body that all blobs of its size share, and a last chunk of its own.
 
     So only the last chunk has to be hashed again, and a registry still has to read, hash and store it all.
     """

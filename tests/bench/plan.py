@@ -6,22 +6,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.operations import Operation
+from bench.operations.commands import Layers, Workshop, command_operations
+from bench.operations.growth import growth_operations
 from bench.operations.requests import request_operations
-from bench.operations.transfers import GIB, MIB, Amount, pull_operations, push_operations
+from bench.operations.small_images import PushImages
+from bench.operations.transfers import GIB, MIB, Amount, PulledBlobs, pull_operations, push_operations
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes, times and rounds. All of `FULL` takes less than half an hour on two processors, `QUICK` three minutes.
+    """Sizes, times and rounds.
 
-    The more an operation moves, the fewer rounds it has.
+    On two processors `FULL` takes about half an hour, `QUICK` less than three minutes. The more an operation
+    moves, the fewer rounds it has. The numbers of `growth` are those of tags and repositories; an image of
+    `images` counts as an amount of one layer.
     """
 
     rounds: int
     request_seconds: int
     request_concurrencies: tuple[int, ...]
+    memory: Amount
     pulls: tuple[Amount, ...]
     pushes: tuple[Amount, ...]
+    images: tuple[Amount, ...]
+    layers: Layers
+    command_rounds: int
+    growth: tuple[int, ...]
+    growth_rounds: int
+    growth_seconds: int
 
     def with_at_most(self, rounds: int) -> Plan:
         """The same with fewer rounds."""
@@ -30,7 +42,13 @@ class Plan:
             return tuple(replace(amount, rounds=min(rounds, amount.rounds)) for amount in amounts)
 
         return replace(
-            self, rounds=min(rounds, self.rounds), pulls=fewer(self.pulls), pushes=fewer(self.pushes)
+            self,
+            rounds=min(rounds, self.rounds),
+            pulls=fewer(self.pulls),
+            pushes=fewer(self.pushes),
+            images=fewer(self.images),
+            command_rounds=min(rounds, self.command_rounds),
+            growth_rounds=min(rounds, self.growth_rounds),
         )
 
 
@@ -38,6 +56,7 @@ FULL = Plan(
     rounds=3,
     request_seconds=2,
     request_concurrencies=(1, 16, 64),
+    memory=Amount(2 * GIB, concurrency=8, times=8, rounds=1),
     pulls=(
         Amount(4 * MIB, concurrency=1, times=256, rounds=3),
         Amount(4 * MIB, concurrency=16, times=512, rounds=3),
@@ -46,7 +65,6 @@ FULL = Plan(
         Amount(256 * MIB, concurrency=16, times=16, rounds=3),
         Amount(256 * MIB, concurrency=64, times=64, rounds=1),
         Amount(2 * GIB, concurrency=1, times=1, rounds=3),
-        Amount(2 * GIB, concurrency=8, times=8, rounds=1),
     ),
     pushes=(
         Amount(4 * MIB, concurrency=1, times=64, rounds=3),
@@ -56,13 +74,23 @@ FULL = Plan(
         Amount(256 * MIB, concurrency=16, times=16, rounds=2),
         Amount(256 * MIB, concurrency=64, times=64, rounds=1),
         Amount(2 * GIB, concurrency=1, times=1, rounds=2),
-        Amount(2 * GIB, concurrency=8, times=8, rounds=1),
     ),
+    images=(
+        Amount(2000, concurrency=1, times=64, rounds=3),
+        Amount(2000, concurrency=16, times=192, rounds=3),
+        Amount(2000, concurrency=64, times=256, rounds=3),
+    ),
+    layers=Layers(4, 64 * MIB),
+    command_rounds=3,
+    growth=(10, 1_000, 100_000),
+    growth_rounds=2,
+    growth_seconds=1,
 )
 QUICK = Plan(
     rounds=1,
     request_seconds=1,
     request_concurrencies=(1, 16),
+    memory=Amount(256 * MIB, concurrency=4, times=4, rounds=1),
     pulls=(
         Amount(4 * MIB, concurrency=16, times=128, rounds=1),
         Amount(256 * MIB, concurrency=1, times=4, rounds=1),
@@ -71,21 +99,52 @@ QUICK = Plan(
     pushes=(
         Amount(4 * MIB, concurrency=16, times=64, rounds=1),
         Amount(256 * MIB, concurrency=1, times=1, rounds=1),
-        Amount(256 * MIB, concurrency=4, times=4, rounds=1),
     ),
+    images=(Amount(2000, concurrency=16, times=64, rounds=1),),
+    layers=Layers(4, 8 * MIB),
+    command_rounds=1,
+    growth=(10, 1_000),
+    growth_rounds=1,
+    growth_seconds=1,
 )
 _TINY = Amount(1 * MIB, concurrency=2, times=2, rounds=1)
-TINY = Plan(rounds=1, request_seconds=1, request_concurrencies=(2,), pulls=(_TINY,), pushes=(_TINY,))
+TINY = Plan(
+    rounds=1,
+    request_seconds=1,
+    request_concurrencies=(2,),
+    memory=_TINY,
+    pulls=(_TINY,),
+    pushes=(_TINY,),
+    images=(_TINY,),
+    layers=Layers(2, 1 * MIB),
+    command_rounds=1,
+    growth=(10,),
+    growth_rounds=1,
+    growth_seconds=1,
+)
 PLANS = {"full": FULL, "quick": QUICK, "tiny": TINY}
 
 
-def operations(plan: Plan) -> list[Operation]:
-    """What both registries do, each over its own storage."""
+def operations(plan: Plan, workshop: Workshop) -> list[Operation]:
+    """What both registries do, each over its own storage.
+
+    Those of the group "memory" come first: the registries have just been started.
+    """
+    blobs = PulledBlobs()
     return [
+        *push_operations([plan.memory], "memory"),
+        *pull_operations([plan.memory], blobs, "memory"),
         *request_operations(plan.request_concurrencies, rounds=plan.rounds, seconds=plan.request_seconds),
-        *pull_operations(plan.pulls),
+        *pull_operations(plan.pulls, blobs),
         *push_operations(plan.pushes),
+        *(PushImages(amount.concurrency, amount.times, amount.rounds) for amount in plan.images),
+        *command_operations(workshop, rounds=plan.command_rounds),
     ]
+
+
+def operations_on(plan: Plan, count: int) -> list[Operation]:
+    """What both registries are asked over one storage tree with so many tags and repositories."""
+    return growth_operations(count, rounds=plan.growth_rounds, seconds=plan.growth_seconds)
 
 
 def selected(operations: Sequence[Operation], only: Sequence[str], skip: Sequence[str]) -> list[Operation]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import socket
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -37,9 +38,12 @@ def parse_head(head: bytes) -> tuple[int, dict[str, str]]:
 class Connection:
     """A connection that is kept from request to request."""
 
-    def __init__(self, address: tuple[str, int], *, timeout: float = 300) -> None:
+    def __init__(self, address: tuple[str, int], *, timeout: int = 300) -> None:
         self._host = f"{address[0]}:{address[1]}"
-        self._socket = socket.create_connection(address, timeout=timeout)
+        self._socket = socket.create_connection(address)
+        # The kernel's own deadline: with Python's, the socket would not block, which sendfile needs it to.
+        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, direction, struct.pack("ll", timeout, 0))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Nothing is ever written to it, so it takes no memory.
         self._void = mmap.mmap(-1, _DISCARD)
@@ -60,20 +64,22 @@ class Connection:
         *,
         expect: int,
         headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
         send_body: Callable[[socket.socket], None] | None = None,
     ) -> Answer:
         """Send a request and read the answer, body included; raises WrongAnswerError when it is not `expect`.
 
-        `send_body` sends a body in chunks; without it the body is empty.
+        `send_body` sends a body in chunks, in the place of `body`.
         """
         framing = {"Transfer-Encoding": "chunked"} if send_body else {}
         if not send_body and method in ("POST", "PUT", "PATCH"):
-            framing = {"Content-Length": "0"}
-        self._send_head(method, path, {**(headers or {}), **framing})
+            framing = {"Content-Length": str(len(body))}
+        self._send_head(method, path, {**(headers or {}), **framing}, body)
         if send_body:
             send_body(self._socket)
         status, answered, rest = self._read_head()
-        length = _length(answered)
+        # A HEAD's answer has the length of the body that it leaves out (RFC 9110, section 9.3.2).
+        length = 0 if method == "HEAD" else _length(answered)
         while len(rest) < length:
             rest += self._received(length - len(rest))
         if status != expect:
@@ -99,10 +105,10 @@ class Connection:
                 raise WrongAnswerError(f"GET {path}: the body ends {left} bytes early")
             left -= count
 
-    def _send_head(self, method: str, path: str, headers: Mapping[str, str]) -> None:
+    def _send_head(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> None:
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        self._socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        self._socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + body)
 
     def _read_head(self) -> tuple[int, dict[str, str], bytes]:
         received = b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,13 @@ Job = TypeVar("Job")
 
 def push_blob(connection: Connection, repository: str, blob: Blob) -> None:
     """POST, PATCH in chunks, PUT, as docker does; the registry says that it has the digest."""
+    push_content(connection, repository, blob.digest, blob.send_chunked)
+
+
+def push_content(
+    connection: Connection, repository: str, digest: str, send_chunked: Callable[[socket.socket], None]
+) -> None:
+    """Push what `send_chunked` sends; raises WrongAnswerError when the registry does not confirm `digest`."""
     uploads = f"/v2/{repository}/blobs/uploads/"
     location = connection.request("POST", uploads, expect=202).headers["location"]
     answer = connection.request(
@@ -24,13 +32,13 @@ def push_blob(connection: Connection, repository: str, blob: Blob) -> None:
         _path(location),
         expect=202,
         headers={"Content-Type": "application/octet-stream"},
-        send_body=blob.send_chunked,
+        send_body=send_chunked,
     )
     path = _path(answer.headers["location"])
     separator = "&" if "?" in path else "?"
-    answer = connection.request("PUT", f"{path}{separator}digest={blob.digest}", expect=201)
-    if answer.headers.get("docker-content-digest") != blob.digest:
-        raise WrongAnswerError(f"PUT {path}: {answer.headers}, not {blob.digest}")
+    answer = connection.request("PUT", f"{path}{separator}digest={digest}", expect=201)
+    if answer.headers.get("docker-content-digest") != digest:
+        raise WrongAnswerError(f"PUT {path}: {answer.headers}, not {digest}")
 
 
 def push(address: tuple[str, int], repository: str, blobs: Sequence[Blob], *, clients: int) -> Work:

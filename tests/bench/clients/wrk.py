@@ -21,6 +21,14 @@ done = function(summary, latency, requests)
     e.connect, e.read, e.write, e.status, e.timeout))
 end
 """
+# Requests in turn for a path in which a number stands, as a format of Lua's and of C's.
+_NUMBERED = """
+local number = -1
+request = function()
+  number = (number + 1) %% %d
+  return wrk.format(nil, string.format(wrk.path, number))
+end
+"""
 _ERRORS = ("connect", "read", "write", "status", "timeout")
 
 
@@ -52,11 +60,23 @@ def work_in(summary: Mapping[str, int], body_length: int) -> Work:
 
 
 def get(
-    url: str, *, connections: int, seconds: int, body_length: int, headers: Mapping[str, str] | None = None
+    url: str,
+    *,
+    connections: int,
+    seconds: int,
+    body_length: int,
+    headers: Mapping[str, str] | None = None,
+    numbers: int = 0,
 ) -> Work:
-    """GET `url` for some seconds, each connection one request after the other."""
+    """GET `url` for some seconds, each connection one request after the other.
+
+    With `numbers`, the path of `url` holds a format such as %06d: it is asked for with 0, 1, 2 and so on, and
+    after so many with 0 again.
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(_SUMMARY)
+        if numbers:
+            script.write(_NUMBERED % numbers)
         script.flush()
         options = [part for name, value in (headers or {}).items() for part in ("-H", f"{name}: {value}")]
         output = run(

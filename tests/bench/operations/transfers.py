@@ -106,9 +106,7 @@ def size_name(size: int) -> str:
     return f"{size} bytes"
 
 
-def pull_operations(amounts: Sequence[Amount]) -> list[Operation]:
-    """Pulls that share one blob of each size."""
-    blobs = PulledBlobs()
+def pull_operations(amounts: Sequence[Amount], blobs: PulledBlobs, group: str = "pull") -> list[Operation]:
     return [
         Pull(
             f"pull {size_name(amount.size)}",
@@ -117,13 +115,21 @@ def pull_operations(amounts: Sequence[Amount]) -> list[Operation]:
             amount.size,
             amount.times,
             blobs,
+            group,
         )
         for amount in amounts
     ]
 
 
-def push_operations(amounts: Sequence[Amount]) -> list[Operation]:
+def push_operations(amounts: Sequence[Amount], group: str = "push") -> list[Operation]:
     return [
-        Push(f"push {size_name(amount.size)}", amount.concurrency, amount.rounds, amount.size, amount.times)
+        Push(
+            f"push {size_name(amount.size)}",
+            amount.concurrency,
+            amount.rounds,
+            amount.size,
+            amount.times,
+            group,
+        )
         for amount in amounts
     ]
