@@ -19,6 +19,9 @@ from api_gateway.headers import HeaderList
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+# A body up to this size is copied behind its head; a larger one is written beside it.
+_JOINED = 64 * 1024
+
 # Before a connection is lent, what was written to it must have left this process: whoever has it next writes
 # straight to the socket. Seconds.
 _FLUSH_SECONDS = 300.0
@@ -32,6 +35,8 @@ class Cycle(RequestResponseCycle):
     def __init__(self, *, body_wanted: Callable[[Cycle], None], **settings: Any) -> None:
         super().__init__(**settings)
         self._body_wanted = body_wanted
+        # A head that waits for the first of the body: the two go out in one write.
+        self._waiting_head = b""
 
     async def receive(self) -> Any:
         """ASGI's receive: the body's next piece, or the client's leaving."""
@@ -44,19 +49,41 @@ class Cycle(RequestResponseCycle):
         if kind == LENT_RESPONSE:
             await self._lend_response(message)
         elif kind == "http.response.start" and not self.response_started:
-            await self._start(message)
+            self._waiting_head = self._head(message["status"], message["headers"])
+            self.response_started = True
+            self.waiting_for_100_continue = False
+        elif kind == "http.response.body" and self.response_started and not self.response_complete:
+            if self.flow.write_paused and not self.disconnected:
+                await self.flow.drain()
+            if not self.disconnected:
+                self._write_body(message.get("body", b""), more=message.get("more_body", False))
         else:
-            await super().send(message)
+            raise RuntimeError(f"a message out of turn: {kind}")
 
-    async def _start(self, message: Any) -> None:
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if self.disconnected:
-            return
-        head = self._head(message["status"], message["headers"])
-        self.response_started = True
-        self.waiting_for_100_continue = False
-        self.transport.write(head)
+    def _write_body(self, body: bytes, *, more: bool) -> None:
+        if self.scope["method"] == "HEAD":
+            self.expected_content_length = 0
+            body = b""
+        elif self.chunked_encoding:
+            body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + (b"" if more else b"0\r\n\r\n")
+        else:
+            self.expected_content_length -= len(body)
+        if self.expected_content_length < 0 or (self.expected_content_length and not more):
+            raise RuntimeError("the answer is not as long as its Content-Length")
+        head, self._waiting_head = self._waiting_head, b""
+        if len(body) > _JOINED:
+            self.transport.writelines([head, body])
+        elif head or body:
+            self.transport.write(head + body)
+        if not more:
+            self._complete()
+
+    def _complete(self) -> None:
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
     def _head(self, status: int, headers: HeaderList) -> bytes:
         """The head of an answer; raises RuntimeError for a field that would end before its line does."""
@@ -120,12 +147,8 @@ class Cycle(RequestResponseCycle):
             self.response_started = message["started"] = lent.started
             message["written"] = lent.written
             self.flow.resume_reading()
-        self.response_complete = True
         self.waiting_for_100_continue = False
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
+        self._complete()
 
     @asynccontextmanager
     async def lend_body(self, received: Callable[[], bytes]) -> AsyncIterator[LentBody]:
