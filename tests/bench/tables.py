@@ -17,7 +17,7 @@ GROUPS = {
     "requests": "Requests",
     "pull": "Pulls",
     "push": "Pushes",
-    "memory": "Eight layers at once",
+    "memory": "Memory under load",
     "images": "Small images",
     "commands": "Whole commands",
     "growth": "Growth",
@@ -26,22 +26,23 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class Measure:
-    """A column for each registry and one for their ratio."""
+    """A column for each registry and, when it compares them, one for the ratio."""
 
     title: str
     value: Callable[[Figures], float | None]
     more_is_better: bool = False
+    with_ratio: bool = True
 
 
 RATE = Measure("per second", lambda figures: figures.rate, more_is_better=True)
 THROUGHPUT = Measure("MB/s", lambda figures: figures.mb_per_second, more_is_better=True)
 SECONDS = Measure("seconds", lambda figures: figures.seconds)
 LATENCY = Measure("ms", lambda figures: 1000 * figures.seconds)
-TAIL = Measure("p99 ms", lambda figures: figures.p99_ms)
+TAIL = Measure("p99 ms", lambda figures: figures.p99_ms, with_ratio=False)
 CPU_EACH = Measure("CPU-ms each", lambda figures: figures.cpu_ms_per_request)
 CPU_PER_GIB = Measure("CPU-s/GiB", lambda figures: figures.cpu_seconds_per_gib)
 CPU_SECONDS = Measure("CPU-s", lambda figures: figures.cpu_seconds_per_request)
-PEAK = Measure("peak MiB", lambda figures: figures.peak / MIB)
+PEAK = Measure("peak MiB", lambda figures: figures.peak / MIB, with_ratio=False)
 
 MEASURES: dict[str, tuple[Measure, ...]] = {
     "requests": (RATE, CPU_EACH, TAIL, PEAK),
@@ -88,14 +89,14 @@ def comparison(rows: Sequence[Row], measures: Sequence[Measure]) -> str:
     """Each operation in a line: the medians of Moorage, of docker-registry, and the ratio."""
     head = ["operation", "at once"]
     for measure in measures:
-        head += [f"{measure.title}, Moorage", PEER, "ratio"]
+        head += [f"{measure.title}, Moorage", PEER] + ["ratio"] * measure.with_ratio
     lines = []
     for row in rows:
         ours, theirs = compare(row, MOORAGE, PEER)
         line = [grouped(row.name), str(row.concurrency)]
         for measure in measures:
             values = [measure.value(figures) if figures else None for figures in (ours, theirs)]
-            line += [number(values[0]), number(values[1]), times(ratio(*values))]
+            line += [number(values[0]), number(values[1])] + [times(ratio(*values))] * measure.with_ratio
         lines.append(line)
     return table(head, lines)
 

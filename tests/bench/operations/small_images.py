@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
+import socket
 from dataclasses import dataclass, field
+from functools import partial
 
 from bench import storage
 from bench.clients import transfer
@@ -32,9 +34,13 @@ def push_image(connection: Connection, repository: str, tag: str, image: Image) 
             connection,
             repository,
             blob.digest,
-            lambda socket, blob=blob: socket.sendall(framed(blob.content) + b"0\r\n\r\n"),
+            partial(_send_chunked, blob.content),
         )
     _put_manifest(connection, f"/v2/{repository}/manifests/{tag}", image.manifest)
+
+
+def _send_chunked(content: bytes, connection: socket.socket) -> None:
+    connection.sendall(framed(content) + b"0\r\n\r\n")
 
 
 def _put_manifest(connection: Connection, path: str, manifest: Content) -> None:
