@@ -3,6 +3,8 @@
 Tests are clients: they speak HTTP over TCP, with httpx or with a socket of their own.
 """
 
+# ruff: noqa: N802  servicers have the contract's names
+
 from __future__ import annotations
 
 import asyncio
@@ -14,7 +16,8 @@ import socket
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +32,9 @@ from api_gateway.server import listen
 from blob_service.main import SERVICE as BLOB
 from metadata_service.main import SERVICE as METADATA
 from moorage.config import Configuration, parse
-from moorage.rpc import Address, open_channel, wait_until_serving
+from moorage.rpc import Address, Channel, RpcServer, open_channel, wait_until_serving
 from moorage.service import Service
+from moorage.v1 import metadata_pb2, metadata_pb2_grpc
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -89,6 +93,96 @@ class RunningService:
             self._stop.set()
             await self._task
             self._task = None
+
+
+class PlayedLease:
+    """One stream of a metadata service that is played: what came in, and what goes out."""
+
+    def __init__(self) -> None:
+        self._incoming: asyncio.Queue[metadata_pb2.LeaseRequest] = asyncio.Queue()
+        self._outgoing: asyncio.Queue[metadata_pb2.LeaseResponse | None] = asyncio.Queue()
+        self.closed = asyncio.Event()
+
+    async def requests(self, kind: str) -> metadata_pb2.LeaseRequest:
+        """The next message of the gateway, which is of this kind."""
+        async with asyncio.timeout(10):
+            message = await self._incoming.get()
+        assert message.WhichOneof("message") == kind
+        return message
+
+    def grant(self, lease: str, seconds: float) -> None:
+        granted = metadata_pb2.LeaseResponse.Granted(lease=lease, milliseconds=int(seconds * 1000))
+        self._outgoing.put_nowait(metadata_pb2.LeaseResponse(granted=granted))
+
+    def revoke(self, number: int, repository: str, *, tags: Sequence[str] = ()) -> None:
+        revocation = metadata_pb2.LeaseResponse.Revocation(number=number, repository=repository, tags=tags)
+        self._outgoing.put_nowait(metadata_pb2.LeaseResponse(revocation=revocation))
+
+    def end(self) -> None:
+        self._outgoing.put_nowait(None)
+
+    async def serve(self, requests: AsyncIterator[metadata_pb2.LeaseRequest]) -> AsyncIterator[Any]:
+        reading = asyncio.ensure_future(self._read(requests))
+        try:
+            while (message := await self._outgoing.get()) is not None:
+                yield message
+        finally:
+            reading.cancel()
+            self.closed.set()
+
+    async def _read(self, requests: AsyncIterator[metadata_pb2.LeaseRequest]) -> None:
+        async for message in requests:
+            self._incoming.put_nowait(message)
+            if message.HasField("release"):
+                self.end()
+
+
+class PlayedMetadata(metadata_pb2_grpc.MetadataServicer):
+    """A metadata service that does what a test tells it, behind real gRPC; `answer` answers one query."""
+
+    def __init__(self, address: str) -> None:
+        self.address = Address.parse(address)
+        self.resolved: list[metadata_pb2.ResolveRequest] = []
+        self.streams: asyncio.Queue[PlayedLease] = asyncio.Queue()
+        self.answer: Callable[[metadata_pb2.ResolveRequest.Query], metadata_pb2.ResolveResponse.Answer]
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def Resolve(self, request, context):
+        self.resolved.append(request)
+        answers = [self.answer(query) for query in request.queries]
+        await self.may_answer.wait()
+        return metadata_pb2.ResolveResponse(answers=answers)
+
+    async def Lease(self, requests, context):
+        stream = PlayedLease()
+        self.streams.put_nowait(stream)
+        async with aclosing(stream.serve(requests)) as messages:
+            async for message in messages:
+                yield message
+
+    async def stream(self) -> PlayedLease:
+        """The next stream that the gateway opens."""
+        async with asyncio.timeout(10):
+            return await self.streams.get()
+
+    async def calls(self, number: int) -> None:
+        """Wait for so many calls of Resolve."""
+        async with asyncio.timeout(10):
+            while len(self.resolved) < number:
+                await asyncio.sleep(0.001)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Serve while the context is open."""
+        server = RpcServer(self.address)
+        server.add("moorage.v1.Metadata", lambda s: metadata_pb2_grpc.add_MetadataServicer_to_server(self, s))
+        await server.start()
+        await server.serving(True)
+        try:
+            yield
+        finally:
+            await server.stop(0)
 
 
 class Registry:
@@ -308,6 +402,26 @@ def registry(start_registry: Callable[..., Registry]) -> Registry:
 def repository() -> str:
     """A repository that no other test knows."""
     return f"tests/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def absent_metadata(short_folder: Path) -> PlayedMetadata:
+    """A metadata service that is played, once it serves."""
+    return PlayedMetadata(f"unix://{short_folder}/{uuid.uuid4().hex[:8]}.sock")
+
+
+@pytest.fixture
+async def played_metadata(absent_metadata: PlayedMetadata) -> AsyncIterator[PlayedMetadata]:
+    """A metadata service that is played, on this test's event loop."""
+    async with absent_metadata.serving():
+        yield absent_metadata
+
+
+@pytest.fixture
+async def metadata_channel(played_metadata: PlayedMetadata) -> AsyncIterator[Channel]:
+    channel = open_channel(played_metadata.address)
+    yield channel
+    await channel.close(None)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What Prometheus is told about HTTP, under distribution's names."""
+"""What Prometheus is told: about HTTP, under distribution's names, and about the gateway's memory."""
 
 from __future__ import annotations
 
@@ -23,6 +23,28 @@ _REQUEST_SIZE = Histogram(
 _RESPONSE_SIZE = Histogram(
     "registry_http_response_size_bytes", "Bytes of the answer's body.", ["handler"], buckets=_SIZES
 )
+
+# Gauges are of a process; over several workers they add up.
+MEMORY_BYTES = Gauge("moorage_gateway_memory_bytes", "Bytes kept in memory.", multiprocess_mode="livesum")
+MEMORY_ENTRIES = Gauge(
+    "moorage_gateway_memory_entries", "Look-ups and blobs kept in memory.", multiprocess_mode="livesum"
+)
+LEASE_HELD = Gauge(
+    "moorage_gateway_leases", "Leases held: 0 or 1 for each process.", multiprocess_mode="livesum"
+)
+LEASES_LOST = Counter("moorage_gateway_leases_lost", "Leases that ended before they were released.")
+REVOCATIONS = Counter("moorage_gateway_revocations", "Revocations by the metadata service.")
+LOOKUPS_PER_CALL = Histogram(
+    "moorage_gateway_lookups_per_call",
+    "Look-ups that went to the metadata service in one call.",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
+_HITS = Counter("moorage_gateway_memory_hits", "What was found in memory.", ["kind"])
+_MISSES = Counter("moorage_gateway_memory_misses", "What had to be asked for.", ["kind"])
+
+MANIFEST_HITS, MANIFEST_MISSES = _HITS.labels("manifest"), _MISSES.labels("manifest")
+LINK_HITS, LINK_MISSES = _HITS.labels("link"), _MISSES.labels("link")
+CONTENT_HITS, CONTENT_MISSES = _HITS.labels("content"), _MISSES.labels("content")
 
 
 def observe(record: RequestRecord, method: str) -> None:
