@@ -1,0 +1,44 @@
+"""The bytes of small blobs, such as image configurations: whole, and from memory when they are there."""
+
+from __future__ import annotations
+
+from api_gateway import metrics
+from api_gateway.clients.instances import BlobInstances
+from api_gateway.memory import LinkedBlob, Memory
+from moorage.errors import ErrorCode, RegistryError
+from moorage.rpc import unary
+from moorage.v1 import blob_pb2
+
+# Bytes of the largest blob that is small.
+SMALL = 64 * 1024
+
+
+class SmallBlobs:
+    """Gets small blobs; `timeout` is a call's deadline in seconds."""
+
+    def __init__(self, instances: BlobInstances, memory: Memory, *, timeout: float) -> None:
+        self._instances = instances
+        self._memory = memory
+        self._timeout = timeout
+
+    def takes(self, blob: LinkedBlob) -> bool:
+        """Whether the blob is small, and small ones are kept."""
+        return blob.size <= SMALL and self._memory.is_on
+
+    async def content(self, blob: LinkedBlob) -> bytes:
+        """A small blob's bytes, verified by the blob service.
+
+        Raises RegistryError: BLOB_UNKNOWN, UNAVAILABLE, and UNKNOWN when the blob is of another length.
+        """
+        kept = self._memory.content(blob.digest)
+        if kept is not None:
+            metrics.CONTENT_HITS.inc()
+            return kept
+        metrics.CONTENT_MISSES.inc()
+        instance = await self._instances.for_key(blob.digest)
+        request = blob_pb2.GetRequest(digest=blob.digest, max_size=SMALL)
+        content = (await unary(instance.store.Get, request, timeout=self._timeout)).content
+        if len(content) != blob.size:
+            raise RegistryError(ErrorCode.UNKNOWN, message="the blob is not as long as its descriptor says")
+        self._memory.keep_content(blob.digest, content)
+        return content
