@@ -60,6 +60,7 @@ class GatewayProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.logger = _SERVER_LOGGER
         self._connected = True
+        self._announces_body = False
         self._reading_head = True
         self._head_bytes = 0
         # The last bytes of the head so far: its end may come in pieces.
@@ -123,8 +124,18 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self._announces_body = False
         self._reading_head = True
         self._start_head_timer()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of a request's head."""
+        name = name.lower()
+        if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+            self._announces_body = True
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """A request's head is complete: its answer can begin."""
@@ -162,7 +173,7 @@ class GatewayProtocol(HttpToolsProtocol):
         scope["extensions"] = extensions
         if self._lendable:
             extensions[LEND_RESPONSE] = True
-        if _announces_body(self.headers):
+        if self._announces_body:
             self._holding = cycle
             self.flow.pause_reading()
             if self._lendable:
@@ -295,13 +306,6 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
-
-
-def _announces_body(headers: HeaderList) -> bool:
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-        for name, value in headers
-    )
 
 
 def _take_rest(cycle: Cycle) -> tuple[bytes, bool]:
