@@ -121,16 +121,18 @@ async def _serve(
         threshold=check.threshold,
         timeout=config.services.timeout,
     )
-    await data.start()
     await server.start()
-    log.info("the blob service listens", address=str(address), driver=driver.name)
-    watch = asyncio.create_task(health.watch())
     try:
-        await stop.wait()
+        await data.start()
+        log.info("the blob service listens", address=str(address), driver=driver.name)
+        watch = asyncio.create_task(health.watch())
+        try:
+            await stop.wait()
+        finally:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
     finally:
-        watch.cancel()
-        with suppress(asyncio.CancelledError):
-            await watch
         log.info("the blob service drains", seconds=config.http.draintimeout)
         await asyncio.gather(data.stop(config.http.draintimeout), server.stop(config.http.draintimeout))
 

@@ -11,6 +11,9 @@ UPLOAD_REHASHES = Counter(
     "moorage_upload_rehash_total", "Commits that had to read stored bytes again to know their digest."
 )
 LOANS = Counter("moorage_channel_loans_total", "Loans of the data channel.", ["work", "outcome"])
+LOAN_BYTES = Counter(
+    "moorage_channel_bytes_total", "Bytes of blobs that loans of the data channel moved.", ["work"]
+)
 LOANS_OPEN = Gauge("moorage_channel_loans_open", "Loans of the data channel under way.")
 CORRUPT_BLOBS = Counter(
     "moorage_blob_corrupt_total", "Reads of small blobs whose content did not match its digest."

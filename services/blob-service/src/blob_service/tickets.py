@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict
 
+from moorage.channel import MAX_MESSAGE
 from moorage.clock import boot_seconds
 from moorage.errors import ErrorCode, RegistryError
 from moorage.v1 import blob_pb2
@@ -12,8 +13,9 @@ from moorage.v1 import blob_pb2
 # Seconds for which a ticket can be redeemed.
 LIFETIME = 30
 
-# Tickets that are kept, at most.
-_MOST = 10_000
+# Tickets that are kept, at most, and the most bytes of a loan: what fits a frame.
+_MOST = 4096
+_MOST_BYTES = MAX_MESSAGE
 
 _BYTES = 32
 
@@ -29,7 +31,12 @@ class Tickets:
         self._loans: OrderedDict[bytes, tuple[float, blob_pb2.Loan]] = OrderedDict()
 
     def issue(self, loan: blob_pb2.Loan) -> bytes:
-        """Keep a loan; the ticket for it. Raises RegistryError TOOMANYREQUESTS when too many wait."""
+        """Keep a loan; the ticket for it.
+
+        Raises RegistryError TOOMANYREQUESTS when too many wait, and SIZE_INVALID (413) for too large a loan.
+        """
+        if loan.ByteSize() > _MOST_BYTES:
+            raise RegistryError(ErrorCode.SIZE_INVALID, {"limit": _MOST_BYTES}, http_status=413)
         now = boot_seconds()
         while self._loans and next(iter(self._loans.values()))[0] <= now:
             self._loans.popitem(last=False)

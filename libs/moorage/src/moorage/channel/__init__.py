@@ -1,6 +1,14 @@
 """The data channel's wire format, which gateway and blob service share. Source: blob.proto."""
 
-from moorage.channel.frames import Frame, FrameBuffer, FrameError, pack_frame
+from moorage.channel.frames import MAX_MESSAGE, MAX_TAIL, Frame, FrameBuffer, FrameError, pack_frame
 from moorage.channel.sockets import data_socket
 
-__all__ = ["Frame", "FrameBuffer", "FrameError", "data_socket", "pack_frame"]
+__all__ = [
+    "MAX_MESSAGE",
+    "MAX_TAIL",
+    "Frame",
+    "FrameBuffer",
+    "FrameError",
+    "data_socket",
+    "pack_frame",
+]

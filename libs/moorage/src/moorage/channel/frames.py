@@ -39,10 +39,11 @@ def pack_frame(message: Message, tail: bytes | bytearray | memoryview = b"") -> 
 
 
 class FrameBuffer:
-    """Bytes as they come in, cut into frames."""
+    """Bytes as they come in, cut into frames whose messages are at most `max_message` bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_message: int = MAX_MESSAGE) -> None:
         self._buffer = bytearray()
+        self._max_message = max_message
 
     def __len__(self) -> int:
         return len(self._buffer)
@@ -53,10 +54,10 @@ class FrameBuffer:
 
     def next_frame(self) -> Frame | None:
         """The next whole frame; None as long as there is none. Raises FrameError."""
-        if len(self._buffer) < _LENGTHS.size:
+        lengths = self._lengths()
+        if lengths is None:
             return None
-        message, tail = _LENGTHS.unpack_from(self._buffer)
-        _check(message, tail)
+        message, tail = lengths
         start = _LENGTHS.size
         end = start + message + tail
         if len(self._buffer) < end:
@@ -67,15 +68,32 @@ class FrameBuffer:
         del self._buffer[:end]
         return frame
 
+    def next_message(self) -> bytes | None:
+        """The message of the next frame, before its tail has come; the frame stays. Raises FrameError.
+
+        None as long as it is not there. Who receives can so refuse a frame before it takes in the tail.
+        """
+        lengths = self._lengths()
+        start = _LENGTHS.size
+        if lengths is None or len(self._buffer) < start + lengths[0]:
+            return None
+        return bytes(self._buffer[start : start + lengths[0]])
+
     def missing(self) -> int:
         """Bytes (one or more) that the next frame lacks: who reads no more takes nothing of what follows."""
-        if len(self._buffer) < _LENGTHS.size:
+        lengths = self._lengths()
+        if lengths is None:
             return _LENGTHS.size - len(self._buffer)
+        return max(1, _LENGTHS.size + sum(lengths) - len(self._buffer))
+
+    def _lengths(self) -> tuple[int, int] | None:
+        if len(self._buffer) < _LENGTHS.size:
+            return None
         message, tail = _LENGTHS.unpack_from(self._buffer)
-        _check(message, tail)
-        return max(1, _LENGTHS.size + int(message) + int(tail) - len(self._buffer))
+        _check(message, tail, self._max_message)
+        return message, tail
 
 
-def _check(message: int, tail: int) -> None:
-    if message > MAX_MESSAGE or tail > MAX_TAIL:
+def _check(message: int, tail: int, max_message: int = MAX_MESSAGE) -> None:
+    if message > max_message or tail > MAX_TAIL:
         raise FrameError(f"a frame of {message} and {tail} bytes is too long")

@@ -63,6 +63,13 @@ class Body:
         """Whether nothing was read from the connection, and nothing is wrong with what the gateway read."""
         return self._client.read == 0 and self._failure is None
 
+    async def tell_end(self) -> None:
+        """Await `on_end`, unless that has been done."""
+        if not self._told:
+            self._told = True
+            if self._on_end is not None:
+                await self._on_end()
+
     def __aiter__(self) -> Body:
         return self
 
@@ -80,10 +87,8 @@ class Body:
             self._failure = failure
         if self._failure is not None and not filled:
             raise self._failure
-        if self.ended and not self._told:
-            self._told = True
-            if self._on_end is not None:
-                await self._on_end()
+        if self.ended:
+            await self.tell_end()
         if not filled:
             raise StopAsyncIteration
         self.moved += filled

@@ -7,9 +7,11 @@ both share one open file description.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 import socket
+import time
 from collections.abc import Awaitable
 
 from blob_service.drivers.threads import ThreadPool
@@ -22,13 +24,26 @@ _TURN = 32 << 20
 # that reads as fast as it can has made room by then.
 _LINGER_MS = 4
 
+# Seconds after which a thread makes place for the next client, however fast this one takes bytes.
+_TURN_SECONDS = 0.025
+
+# What a socket fails with when its peer is gone; everything else is the file's.
+_GONE = {
+    errno.EPIPE,
+    errno.ECONNRESET,
+    errno.ENOTCONN,
+    errno.ETIMEDOUT,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.ENETDOWN,
+}
 
 # tcp(7); Python's socket module has no name for it.
 _TCP_NOTSENT_LOWAT = 25
 
-# Bytes that wait in a socket unsent, at most, before it counts as full. What is sent from a file then stays in the
-# processor's cache until the client (or the network card) takes it: a third of the time of the default, which
-# lets megabytes wait.
+# Bytes that wait in a socket unsent, at most, before it counts as full. What is sent from a file then stays
+# in the processor's cache until the client (or the network card) takes it: a third of the time of the
+# default, which lets megabytes wait.
 _UNSENT = 512 * 1024
 
 
@@ -91,9 +106,11 @@ class Client:
         end = offset + length
         while offset < end:
             turn = _Turn(self._socket.fileno(), descriptor, offset, end)
-            await threads.run(turn.send)
-            offset += turn.sent
-            self.written += turn.sent
+            try:
+                await threads.run(turn.send)
+            finally:
+                offset += turn.sent
+                self.written += turn.sent
             if turn.blocked:
                 await self._wait(writable(self._socket.fileno()))
 
@@ -120,16 +137,19 @@ class _Turn:
         """Send; runs in a thread."""
         room = select.poll()
         room.register(self._client, select.POLLOUT)
+        until = time.monotonic() + _TURN_SECONDS
         while (position := self._offset + self.sent) < self._end:
             try:
                 sent = os.sendfile(self._client, self._file, position, self._end - position)
             except BlockingIOError:
                 self.blocked = not room.poll(_LINGER_MS)
-                if self.blocked:
+                if self.blocked or time.monotonic() > until:
                     return
                 continue
-            except (BrokenPipeError, ConnectionError) as error:
-                raise ClientGoneError(str(error)) from error
+            except OSError as error:
+                if error.errno in _GONE:
+                    raise ClientGoneError(str(error)) from error
+                raise
             if sent == 0:
                 raise EOFError("the file ends early")
             self.sent += sent

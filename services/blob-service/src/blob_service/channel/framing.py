@@ -16,7 +16,7 @@ from moorage.errors import ErrorCode, RegistryError
 _LINE = 4096
 _TRAILERS = 16 * 1024
 
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?", re.DOTALL)
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\r\n]*)?")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n]*")
 
 
@@ -122,7 +122,7 @@ class Chunked:
         return position
 
     def _chunk_end(self, buffer: bytearray, position: int, end: int) -> int:
-        line, position = self._next_line(buffer, position, end, len(b"\r\n"))
+        line, position = self._next_line(buffer, position, end, 0)
         if line:
             raise MalformedBodyError("a chunk is longer than its size")
         if line is not None:
@@ -130,7 +130,7 @@ class Chunked:
         return position
 
     def _trailer(self, buffer: bytearray, position: int, end: int) -> int:
-        line, position = self._next_line(buffer, position, end, max(2, _TRAILERS - self._trailer_bytes))
+        line, position = self._next_line(buffer, position, end, max(0, _TRAILERS - self._trailer_bytes))
         if line is None:
             return position
         self._trailer_bytes += len(line) + 2
@@ -145,25 +145,18 @@ class Chunked:
 
         None as long as its end has not come in; what there is of it is kept in `_line`.
         """
-        if self._line:
-            # At most a few bytes are copied here: only a line that came in pieces is.
-            stop = min(end, position + limit)
-            before = len(self._line)
-            self._line += buffer[position:stop]
-            found = self._line.find(b"\r\n")
-            taken = stop - position if found < 0 else found + 2 - before
-            line = None if found < 0 else bytes(self._line[:found])
-            if found >= 0:
-                self._line.clear()
-        else:
-            found = buffer.find(b"\r\n", position, end)
-            taken = end - position if found < 0 else found + 2 - position
-            line = None if found < 0 else bytes(buffer[position:found])
-            if found < 0:
-                self._line += buffer[position : min(end, position + limit + 1)]
-        if len(self._line) > limit or (line is not None and len(line) > limit):
+        found = buffer.find(b"\n", position, end)
+        stop = end if found < 0 else found + 1
+        if len(self._line) + stop - position > limit + len(b"\r\n"):
             raise MalformedBodyError("a line of the chunked framing is too long")
-        return line, position + taken
+        line = bytes(self._line) + buffer[position:stop]
+        if found < 0:
+            self._line[:] = line
+            return None, stop
+        self._line.clear()
+        if not line.endswith(b"\r\n"):
+            raise MalformedBodyError("a line of the chunked framing does not end in CRLF")
+        return line[: -len(b"\r\n")], stop
 
 
 class MalformedBodyError(RegistryError):

@@ -1,11 +1,10 @@
-"""Working off loans: one after the other on each connection of a gateway."""
+"""Working off loans: what is done for one, what the gateway is told, and what is counted."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Coroutine
 from typing import Any
 
 import structlog
@@ -16,11 +15,12 @@ from blob_service.channel.client import Client, ClientGoneError
 from blob_service.channel.gateway import Gateway, GatewayGoneError, Received
 from blob_service.channel.receiving import framing_of, receive
 from blob_service.channel.sending import Sending
-from blob_service.drivers.threads import ThreadPool
-from blob_service.metrics import LOANS, LOANS_OPEN
+from blob_service.drivers.threads import ThreadPool, settle
+from blob_service.metrics import LOAN_BYTES, LOANS, LOANS_OPEN
 from blob_service.tickets import Tickets
 from blob_service.uploads import Uploads
 from moorage import context
+from moorage.channel import MAX_TAIL
 from moorage.errors import ErrorCode, RegistryError
 from moorage.rpc import error_details
 from moorage.v1 import blob_pb2
@@ -28,10 +28,7 @@ from moorage.v1 import blob_pb2
 # Seconds between two words that a loan is still worked on. Source: blob.proto, `Working`.
 _WORKING = 5.0
 
-# What may come in behind a body that was spliced: what a gateway's pipe holds.
-_BEHIND = 4 << 20
-
-# Seconds that a gateway may take to end its side once the body has ended.
+# Seconds that a gateway may take to end its side: once the body has ended, and after a failure.
 _END_SECONDS = 10.0
 
 log = structlog.get_logger(__name__)
@@ -54,29 +51,33 @@ class Loans:
     async def work_off(self, gateway: Gateway, received: Received) -> None:
         """Work off one loan, to its last event. Raises GatewayGoneError; the loan is dropped then."""
         context.request_id.set(context.accept_request_id(received.loan.request_id))
-        started, kind, outcome = time.perf_counter(), "ticket", "gateway gone"
+        started, loan, outcome = time.perf_counter(), received.loan, "gateway gone"
         try:
             with LOANS_OPEN.track_inprogress():
                 if received.client is None:
-                    loan = await self._redeemed(gateway, received.loan)
-                    kind = str(loan.WhichOneof("work"))
-                    outcome = await self._serve(gateway, loan, received.tail, gateway.socket)
+                    redeemed = await self._redeemed(gateway, loan.ticket)
+                    if redeemed is None:
+                        outcome = ErrorCode.DENIED.name.lower()
+                        return
+                    loan = redeemed
+                    outcome = await self._serve(gateway, loan, await gateway.tail(), gateway.socket)
                 else:
-                    kind = str(received.loan.WhichOneof("work"))
-                    work = self._serve(gateway, received.loan, received.tail, received.client)
+                    work = self._serve(gateway, loan, await gateway.tail(), received.client)
                     outcome = await _while_connected(gateway, work)
         finally:
             if received.client is not None:
                 received.client.close()
+            kind = str(loan.WhichOneof("work"))
             LOANS.labels(kind, outcome).inc()
             log.debug("loan", work=kind, outcome=outcome, duration=round(time.perf_counter() - started, 6))
 
-    async def _redeemed(self, gateway: Gateway, loan: blob_pb2.Loan) -> blob_pb2.Loan:
+    async def _redeemed(self, gateway: Gateway, ticket: bytes) -> blob_pb2.Loan | None:
         try:
-            return self._tickets.redeem(loan.ticket)
+            return self._tickets.redeem(ticket)
         except RegistryError as error:
             await gateway.send(Event(failed=blob_pb2.Failed(errors=error_details(error))))
-            raise GatewayGoneError("a ticket was not valid") from error
+            await gateway.linger(_END_SECONDS)
+            return None
 
     async def _serve(self, gateway: Gateway, loan: blob_pb2.Loan, tail: bytes, connection: Any) -> str:
         """Do the work and send the last event; the outcome, for the metric."""
@@ -86,13 +87,22 @@ class Loans:
         return await self._receive(gateway, client, loan.receive, tail)
 
     async def _send(self, gateway: Gateway, client: Client, work: blob_pb2.SendLoan) -> str:
-        sending = Sending(self._blobs, self._threads, work)
-        failed = await _failure(sending.run(client, lambda: gateway.send(Event(started=blob_pb2.Started()))))
+        async def started() -> None:
+            await gateway.send(Event(started=blob_pb2.Started()))
+
+        sending = Sending(self._blobs, self._threads, work, client, on_start=started)
+        try:
+            failed = await _failure(sending.run())
+        finally:
+            LOAN_BYTES.labels("send").inc(sending.moved)
         if failed is None:
             await gateway.send(Event(finished=blob_pb2.Finished(moved=sending.moved)))
             return "finished"
         failed.moved = sending.moved
-        await gateway.send(Event(failed=failed))
+        # On a connection that stands for the client's, an event would be taken for bytes of the blob: only
+        # its early end says that they are not all there.
+        if gateway.is_local or not sending.started:
+            await gateway.send(Event(failed=failed))
         return _outcome(failed)
 
     async def _receive(
@@ -104,29 +114,40 @@ class Loans:
         try:
             framing = framing_of(work)
         except RegistryError as error:
-            await gateway.send(Event(failed=blob_pb2.Failed(errors=error_details(error), untouched=True)))
-            return "refused"
+            failed = blob_pb2.Failed(errors=error_details(error), untouched=gateway.is_local)
+            await gateway.send(Event(failed=failed))
+            return _outcome(failed)
         body = Body(client, framing, tail, on_end=None if gateway.is_local else body_ended)
         finished = blob_pb2.Finished()
 
         async def run() -> None:
             finished.CopyFrom(await receive(self._uploads, work, body))
 
-        failed = await _failure(run())
-        rest = body.rest if body.ended else b""
-        if body.ended and not gateway.is_local:
-            async with asyncio.timeout(_END_SECONDS):
-                rest += await gateway.read_to_end(_BEHIND)
-        if failed is None:
+        try:
+            refused = await _failure(run())
+        finally:
+            LOAN_BYTES.labels("receive").inc(body.moved)
+        rest = await self._rest(gateway, body)
+        if refused is None:
             await gateway.send(Event(finished=finished), rest)
             return "finished"
-        failed.moved = body.moved
-        failed.untouched = body.untouched and gateway.is_local
-        failed.body_ended = body.ended
-        await gateway.send(Event(failed=failed), rest)
+        refused.moved = body.moved
+        refused.untouched = body.untouched and gateway.is_local
+        refused.body_ended = body.ended
+        await gateway.send(Event(failed=refused), rest)
         if not (body.ended or gateway.is_local):
             await gateway.linger(_END_SECONDS)
-        return _outcome(failed)
+        return _outcome(refused)
+
+    async def _rest(self, gateway: Gateway, body: Body) -> bytes:
+        """What came in behind a body; nothing if that has not ended."""
+        if not body.ended:
+            return b""
+        if gateway.is_local:
+            return body.rest
+        # It may have ended before anybody asked for a block: an empty one, of an upload that is refused.
+        await body.tell_end()
+        return body.rest + await gateway.read_to_end(MAX_TAIL - len(body.rest), seconds=_END_SECONDS)
 
 
 async def _failure(work: Coroutine[Any, Any, None]) -> blob_pb2.Failed | None:
@@ -152,7 +173,7 @@ def _outcome(failed: blob_pb2.Failed) -> str:
 async def _while_connected(gateway: Gateway, work: Coroutine[Any, Any, str]) -> str:
     """Do the work as long as the gateway is there, and tell it now and then that it is being done."""
     working = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(gateway.wait_until_gone())
+    gone = asyncio.ensure_future(gateway.wait())
     try:
         while True:
             done, _ = await asyncio.wait(
@@ -166,27 +187,6 @@ async def _while_connected(gateway: Gateway, work: Coroutine[Any, Any, str]) -> 
     finally:
         for task in (working, gone):
             task.cancel()
-        await asyncio.gather(working, gone, return_exceptions=True)
-
-
-Handler = Callable[[Gateway, Received], Awaitable[None]]
-
-
-async def serve_connection(
-    gateway: Gateway, work_off: Handler, *, first: float, idle: Callable[[bool], None]
-) -> None:
-    """Work off a connection's loans until it ends. `first` is how long the first one may take to come (s).
-
-    `idle` is told whether the connection waits for a loan.
-    """
-    with suppress(GatewayGoneError, TimeoutError):
-        idle(True)
-        async with asyncio.timeout(first):
-            received = await gateway.next_loan()
-        while received is not None:
-            idle(False)
-            await work_off(gateway, received)
-            if not gateway.is_local:
-                return
-            idle(True)
-            received = await gateway.next_loan()
+        # The client's socket is in use until the work has ended, and is closed then.
+        await settle(working)
+        await settle(gone)

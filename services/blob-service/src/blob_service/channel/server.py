@@ -10,8 +10,8 @@ from typing import Any
 
 import structlog
 
-from blob_service.channel.gateway import Gateway
-from blob_service.channel.loans import Loans, serve_connection
+from blob_service.channel.gateway import Gateway, GatewayGoneError, ProtocolError, Received
+from blob_service.channel.loans import Loans
 from moorage.channel import data_socket
 from moorage.rpc import Address
 from moorage.rpc.server import prepare_socket
@@ -20,14 +20,28 @@ log = structlog.get_logger(__name__)
 
 _BACKLOG = 1024
 
-# Connections at a time; each takes two descriptors while it has a loan.
+# Connections at a time; each takes two descriptors while it has a loan. At a data port, where anybody may
+# connect, so many of them may be without a ticket.
 _MOST = 4096
+_MOST_WITHOUT_TICKET = 256
 
-# Seconds that a new connection may take to send its first loan, and that accepting rests when it failed.
-_FIRST_LOAN = 60.0
+# Seconds that a loan may take to come in, and the first one after connecting: of a gateway on this host, and
+# of whoever is at the data port.
+_LOAN_SECONDS = 60.0
+_TICKET_SECONDS = 10.0
+
+# Seconds that accepting rests when it failed.
 _REST = 0.5
 
 _CREDENTIALS = struct.Struct("3i")
+
+_TCP_OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
 
 
 class DataServer:
@@ -36,24 +50,27 @@ class DataServer:
     def __init__(self, loans: Loans, address: Address, *, enabled: bool, port: int) -> None:
         self._loans = loans
         self._path = data_socket(address) if enabled else None
-        self._address = address
-        self._port = port
+        self._host = address.host
+        self._port = port if enabled and address.path is None else 0
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._idle: set[asyncio.Task[None]] = set()
-        self._busy: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
+        # Those that wait for a loan.
+        self._idle: set[asyncio.Task[Any]] = set()
+        self._draining = False
 
     async def start(self) -> None:
         """Listen, if there is where to. Raises OSError when the address cannot be had."""
-        self._listener = self._listen()
+        self._listener = await self._listen()
         if self._listener is None:
             return
         self._listener.setblocking(False)
         self._accepting = asyncio.create_task(self._accept(self._listener))
-        log.info("the data channel listens", address=str(self._path or f"port {self._port}"))
+        log.info("the data channel listens", address=str(self._path or f"{self._host}:{self._port}"))
 
     async def stop(self, grace: float) -> None:
         """Stop accepting, let loans under way end within `grace` seconds, then drop them."""
+        self._draining = True
         if self._accepting is not None:
             self._accepting.cancel()
             await asyncio.gather(self._accepting, return_exceptions=True)
@@ -61,30 +78,21 @@ class DataServer:
             self._listener.close()
             if self._path is not None:
                 self._path.unlink(missing_ok=True)
-        for task in list(self._idle):
+        for task in self._idle:
             task.cancel()
-        tasks = self._idle | self._busy
-        if tasks:
-            _, left = await asyncio.wait(tasks, timeout=grace)
+        connections = list(self._connections)
+        if connections:
+            _, left = await asyncio.wait(connections, timeout=grace)
             for task in left:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*connections, return_exceptions=True)
 
-    def _listen(self) -> socket.socket | None:
+    async def _listen(self) -> socket.socket | None:
         if self._path is not None:
-            prepare_socket(self._path)
-            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                listener.bind(str(self._path))
-                # Nobody can connect before `listen`.
-                os.chmod(self._path, 0o600)
-                listener.listen(_BACKLOG)
-            except OSError:
-                listener.close()
-                raise
-            return listener
-        if self._address.path is None and self._port:
-            found = socket.getaddrinfo(self._address.host, self._port, type=socket.SOCK_STREAM)
+            return _listen_unix(self._path)
+        if self._port:
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             family, _, _, _, address = found[0]
             return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
         return None
@@ -99,21 +107,27 @@ class DataServer:
                 log.warning("the data channel cannot accept a connection", error=str(error))
                 await asyncio.sleep(_REST)
                 continue
-            if self._admits(connection):
+            try:
+                admitted = self._admits(connection)
+            except OSError as error:
+                # It ended between the two.
+                log.debug("a connection of the data channel is gone", error=str(error))
+                admitted = False
+            if admitted:
                 self._serve(connection)
             else:
                 connection.close()
 
     def _admits(self, connection: socket.socket) -> bool:
-        if len(self._idle) + len(self._busy) >= _MOST:
-            log.warning("the data channel has too many connections", limit=_MOST)
+        local = connection.family == socket.AF_UNIX
+        if len(self._connections) >= _MOST or (not local and len(self._idle) >= _MOST_WITHOUT_TICKET):
+            log.warning("the data channel has too many connections", connections=len(self._connections))
             return False
-        if connection.family != socket.AF_UNIX:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if not local:
+            for level, option, value in _TCP_OPTIONS:
+                connection.setsockopt(level, option, value)
             return True
-        packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        _, user, _ = _CREDENTIALS.unpack(packed)
+        user = peer_user(connection)
         if user in (0, os.geteuid()):
             return True
         log.warning("the data channel refuses another user's connection", uid=user)
@@ -121,26 +135,65 @@ class DataServer:
 
     def _serve(self, connection: socket.socket) -> None:
         connection.setblocking(False)
-        task = asyncio.create_task(self._connection(connection))
+        task = asyncio.create_task(self._connection(Gateway(connection)))
+        # It counts as one that waits before it runs.
         self._idle.add(task)
+        self._connections.add(task)
         task.add_done_callback(self._forget)
 
-    async def _connection(self, connection: socket.socket) -> None:
-        # Never None in a coroutine.
-        task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
-
-        def idle(waits: bool) -> None:
-            (self._busy if waits else self._idle).discard(task)
-            (self._idle if waits else self._busy).add(task)
-
-        gateway = Gateway(connection)
+    async def _connection(self, gateway: Gateway) -> None:
+        """Work off a connection's loans until it ends."""
         try:
-            await serve_connection(gateway, self._loans.work_off, first=_FIRST_LOAN, idle=idle)
+            async with asyncio.timeout(_LOAN_SECONDS if gateway.is_local else _TICKET_SECONDS):
+                received = await gateway.next_loan()
+            while received is not None:
+                await self._work_off(gateway, received)
+                if self._draining or not gateway.is_local:
+                    return
+                await gateway.wait()
+                async with asyncio.timeout(_LOAN_SECONDS):
+                    received = await gateway.next_loan()
+        except ProtocolError as error:
+            log.warning("a connection of the data channel is refused", error=str(error))
+        except GatewayGoneError as error:
+            log.debug("a connection of the data channel ended", error=str(error))
+        except TimeoutError:
+            log.debug("a connection of the data channel sent no loan in time")
         finally:
             gateway.close()
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
+    async def _work_off(self, gateway: Gateway, received: Received) -> None:
+        # Never None in a coroutine.
+        task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
         self._idle.discard(task)
-        self._busy.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a connection of the data channel failed", exc_info=task.exception())
+        try:
+            await self._loans.work_off(gateway, received)
+        finally:
+            self._idle.add(task)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._connections.discard(task)
+        self._idle.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a connection of the data channel failed", exc_info=error)
+
+
+def peer_user(connection: socket.socket) -> int:
+    """The user id of the process at the other end of a unix socket, as the kernel knows it."""
+    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    user: int = _CREDENTIALS.unpack(packed)[1]
+    return user
+
+
+def _listen_unix(path: os.PathLike[str]) -> socket.socket:
+    prepare_socket(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(os.fspath(path))
+        # Nobody can connect before `listen`.
+        os.chmod(path, 0o600)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
