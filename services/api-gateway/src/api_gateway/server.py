@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from api_gateway.acceptor import Acceptor
 from api_gateway.protocol import GatewayProtocol
 from moorage.config import Configuration, split_host_port
 
@@ -45,7 +46,9 @@ def listen_tcp(host: str, port: int) -> socket.socket:
         # As in Go, a name listens on one address, by preference of IPv4.
         family, _, _, _, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
         listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+    listener.setblocking(False)
     # Connections inherit these.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _TCP_KEEP_ALIVE)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_USER_TIMEOUT)
@@ -64,6 +67,7 @@ def listen_unix(path: str) -> socket.socket:
         # Nobody can connect before `listen`.
         os.chmod(path, _SOCKET_MODE)
         listener.listen(_BACKLOG)
+        listener.setblocking(False)
     except OSError:
         listener.close()
         raise
@@ -82,7 +86,22 @@ def listen(config: Configuration) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers: the `moorage` command has them."""
+    """uvicorn's server with our way of accepting, and without its signal handlers: `moorage` has them."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept."""
+        await self.lifespan.startup()
+        acceptors = [Acceptor(listener, self._new_protocol) for listener in sockets or ()]
+        for acceptor in acceptors:
+            acceptor.start()
+        # uvicorn closes them first at the end, as the asyncio servers that it would have made itself.
+        self.servers = acceptors  # type: ignore[assignment]
+        self.started = True
+
+    def _new_protocol(self) -> GatewayProtocol:
+        return GatewayProtocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,0 +1,96 @@
+"""Takes connections from a listening socket that other processes may take from as well.
+
+libuv accepts until the queue is empty: of several processes on one socket, one would take a whole burst. Here
+the event loop is asked anew after each connection, so whoever is idle is as near to the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+
+import structlog
+
+log = structlog.get_logger("api_gateway.acceptor")
+
+# Seconds without accepting when there is no room for another connection: those that end make it.
+_PAUSE = 0.2
+
+# No descriptor or no memory is left, in this process or on this machine.
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Acceptor:
+    """Accepts on `listener`, which must not block, from `start` to `close`; the caller closes the socket.
+
+    `new_protocol` makes the protocol of each connection. It has what uvicorn wants of an `asyncio.Server`.
+    """
+
+    def __init__(self, listener: socket.socket, new_protocol: Callable[[], asyncio.Protocol]) -> None:
+        self._listener = listener
+        self._new_protocol = new_protocol
+        self._loop = asyncio.get_running_loop()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._resuming: asyncio.TimerHandle | None = None
+        self._full = False
+        self._open = False
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._open = True
+        self._loop.add_reader(self._listener, self._accept)
+
+    def close(self) -> None:
+        """Accept nothing more."""
+        if not self._open:
+            return
+        self._open = False
+        if self._resuming is not None:
+            self._resuming.cancel()
+        self._loop.remove_reader(self._listener)
+
+    async def wait_closed(self) -> None:
+        """Wait until what was accepted has its protocol."""
+        await asyncio.gather(*self._connecting, return_exceptions=True)
+
+    def _accept(self) -> None:
+        """Take one connection: this is called again when there are more."""
+        try:
+            connection, _ = self._listener.accept()
+        except BlockingIOError:
+            # Another process was faster.
+            return
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                self._wait_for_room(error)
+            else:
+                # accept(2) also reports what happened to the connection in the queue.
+                log.debug("a connection ended before it was accepted", error=str(error))
+            return
+        if self._full:
+            self._full = False
+            log.warning("connections are accepted again")
+        connection.setblocking(False)
+        task = self._loop.create_task(self._connect(connection))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def _wait_for_room(self, error: OSError) -> None:
+        if not self._full:
+            self._full = True
+            log.error("no connection can be accepted for now", error=error.strerror)
+        self._loop.remove_reader(self._listener)
+        self._resuming = self._loop.call_later(_PAUSE, self.start)
+
+    async def _connect(self, connection: socket.socket) -> None:
+        try:
+            transport, _ = await self._loop.connect_accepted_socket(self._new_protocol, connection)
+        except OSError as error:
+            connection.close()
+            log.debug("a connection ended as it was accepted", error=str(error))
+            return
+        if not self._open:
+            # It came after those that are idle had been closed.
+            transport.close()
