@@ -269,10 +269,12 @@ def reference_message(reference: str) -> metadata_pb2.Reference:
     return metadata_pb2.Reference(tag=reference)
 
 
-def merged(settings: str, metadata: Address, blobs: Sequence[str]) -> Configuration:
+def merged(
+    settings: str, metadata: Address, blobs: Sequence[str], *, lease: str, timeout: str
+) -> Configuration:
     document = (
-        "version: 0.1\n"
-        f"services: {{metadata: {{addr: '{metadata}'}}, blob: {{addr: {json.dumps(list(blobs))}}}}}\n"
+        f"version: 0.1\nservices: {{metadata: {{addr: '{metadata}', lease: {lease}}}, timeout: {timeout}, "
+        f"blob: {{addr: {json.dumps(list(blobs))}}}}}\n"
     )
     if "storage:" not in settings:
         document += "storage: {inmemory: {}, delete: {enabled: true}}\n"
@@ -332,12 +334,21 @@ class Stack:
         return channel
 
     async def registry(
-        self, driver: StorageDriver, settings: str = "", *, blobs: Sequence[Address] = ()
+        self,
+        driver: StorageDriver,
+        settings: str = "",
+        *,
+        blobs: Sequence[Address] = (),
+        lease: str = "20ms",
+        timeout: str = "30s",
     ) -> Registry:
-        """A metadata service in front of a blob service over the driver."""
+        """A metadata service in front of a blob service over the driver.
+
+        `lease` is short by default, because the first push of a tag waits for it.
+        """
         blobs = blobs or [await self.blob_service(driver)]
         address = self.address("metadata")
-        config = merged(settings, address, [str(blob) for blob in blobs])
+        config = merged(settings, address, [str(blob) for blob in blobs], lease=lease, timeout=timeout)
         stop = asyncio.Event()
         running = asyncio.create_task(SERVICE.run(config, stop))
 

@@ -23,7 +23,8 @@ from moorage.v1 import metadata_pb2
 def sockets(folder: Path, blob: str = "blob.sock", settings: str = ""):
     return parse(
         f"version: 0.1\nstorage: {{inmemory: {{}}, delete: {{enabled: true}}}}\n"
-        f"services: {{metadata: {{addr: 'unix://{folder}/metadata.sock'}}, blob: {{addr: 'unix://{folder}/{blob}'}}"
+        f"services: {{metadata: {{addr: 'unix://{folder}/metadata.sock', lease: 20ms}}, "
+        f"blob: {{addr: 'unix://{folder}/{blob}'}}"
         f"{settings}}}\n",
         {},
     )

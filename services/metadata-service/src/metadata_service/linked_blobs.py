@@ -15,6 +15,7 @@ from metadata_service.cache import RepositoryDescriptors
 from metadata_service.changes import Changes, blob_key
 from metadata_service.descriptors import BlobDescriptor
 from metadata_service.layout import Repository
+from metadata_service.leases import Revoked
 from metadata_service.links import Links, link_content
 from metadata_service.metrics import DAMAGE, MISSING_BYTES
 from metadata_service.objects import Objects
@@ -103,7 +104,8 @@ class LinkedBlobs:
                 links = [repository.layer_link(each) for each in digests]
                 return links[0] in await self._objects.delete(links)
 
-        if not await self._changes.run(remove):
+        # All of the repository: gateways may keep the blob under aliases that nothing here lists.
+        if not await self._changes.run(remove, revoking=Revoked(repository.name)):
             raise blob_unknown(digest)
 
     async def _read(self, repository: Repository, digest: Digest) -> BlobDescriptor:

@@ -13,6 +13,7 @@ from metadata_service.cache import RepositoryDescriptors, open_cache
 from metadata_service.catalog import Catalog
 from metadata_service.changes import Changes
 from metadata_service.health import Health
+from metadata_service.leases import Leases
 from metadata_service.linked_blobs import LinkedBlobs
 from metadata_service.links import Links
 from metadata_service.manifests.rules import ManifestRules
@@ -21,6 +22,7 @@ from metadata_service.manifests.stored import MAX_MANIFEST_BYTES, StoredManifest
 from metadata_service.objects import Objects
 from metadata_service.policy import Policy
 from metadata_service.referrers import Referrers
+from metadata_service.resolver import Lookups, Resolver
 from metadata_service.servicer import Metadata, Registry
 from metadata_service.tags import Tags
 from moorage.config import Configuration, ConfigurationError
@@ -43,8 +45,9 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
     timeout = config.services.timeout
     service = BlobService([Address.parse(each) for each in config.services.blob.instances], timeout=timeout)
     descriptors = RepositoryDescriptors(open_cache(config), settling=timeout)
-    changes = Changes(timeout=timeout)
-    servicer = Metadata(build_registry(config, service, descriptors, changes), timeout=timeout)
+    leases = Leases(seconds=config.services.metadata.lease, settling=timeout)
+    changes = Changes(leases, timeout=timeout)
+    servicer = Metadata(build_registry(config, service, descriptors, changes, leases), timeout=timeout)
     server = RpcServer(address)
     server.add("moorage.v1.Metadata", lambda s: add_MetadataServicer_to_server(servicer, s))
     try:
@@ -58,7 +61,8 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
             with suppress(asyncio.CancelledError):
                 await watch
             log.info("the metadata service drains", seconds=config.http.draintimeout)
-            await server.stop(config.http.draintimeout)
+            # Gateways stay connected as long as a change needs their confirmation.
+            await asyncio.gather(server.stop(config.http.draintimeout), leases.drain())
             await changes.drain()
     finally:
         await descriptors.close()
@@ -66,7 +70,11 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
 
 
 def build_registry(
-    config: Configuration, service: BlobService, descriptors: RepositoryDescriptors, changes: Changes
+    config: Configuration,
+    service: BlobService,
+    descriptors: RepositoryDescriptors,
+    changes: Changes,
+    leases: Leases,
 ) -> Registry:
     """Everything that the service can do, on one blob service."""
     objects = Objects(service)
@@ -75,24 +83,30 @@ def build_registry(
     policy = Policy(config)
     stored = StoredManifests(links, blobs)
     tags = Tags(objects, links, changes, concurrency=config.storage.tag.concurrencylimit)
+    linked_blobs = LinkedBlobs(
+        objects=objects, blobs=blobs, links=links, descriptors=descriptors, changes=changes, policy=policy
+    )
+    manifests = Manifests(
+        objects=objects,
+        blobs=blobs,
+        links=links,
+        stored=stored,
+        tags=tags,
+        rules=ManifestRules(config, links, blobs),
+        changes=changes,
+        policy=policy,
+        max_size=config.http.limits.manifestsize,
+    )
+    lookups = Lookups(linked_blobs, manifests)
     return Registry(
-        blobs=LinkedBlobs(
-            objects=objects, blobs=blobs, links=links, descriptors=descriptors, changes=changes, policy=policy
-        ),
-        manifests=Manifests(
-            objects=objects,
-            blobs=blobs,
-            links=links,
-            stored=stored,
-            tags=tags,
-            rules=ManifestRules(config, links, blobs),
-            changes=changes,
-            policy=policy,
-            max_size=config.http.limits.manifestsize,
-        ),
+        blobs=linked_blobs,
+        manifests=manifests,
         tags=tags,
         referrers=Referrers(objects, links, stored),
         catalog=Catalog(objects),
+        lookups=lookups,
+        resolver=Resolver(lookups, leases),
+        leases=leases,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge, Histogram
 
 # An operator's alarm: each of these means that something is wrong with the storage, or was.
 DAMAGE = Counter(
@@ -12,3 +12,21 @@ DAMAGE = Counter(
 MALFORMED_LINK = "malformed link"
 MISSING_BYTES = "missing bytes"
 WRONG_DIGEST = "wrong digest"
+
+LEASES = Gauge("moorage_metadata_leases", "Leases of gateways that have not ended.")
+HOLDINGS = Gauge("moorage_metadata_lease_repositories", "Pairs of a lease and a repository that it covers.")
+LEASES_ENDED = Counter(
+    "moorage_metadata_leases_ended_total",
+    "Leases that ended, by reason: released; disconnected, when they covered nothing; expired; or"
+    " unconfirmed, when they ran out before the gateway confirmed a revocation.",
+    ["reason"],
+)
+REVOCATIONS = Counter(
+    "moorage_metadata_revocations_total",
+    "Revocations sent to gateways, by outcome: confirmed, ended (with the lease), or abandoned by a change"
+    " that gave up.",
+    ["outcome"],
+)
+REVOCATION_WAIT = Histogram(
+    "moorage_metadata_revocation_wait_seconds", "How long changes waited for gateways before they began."
+)

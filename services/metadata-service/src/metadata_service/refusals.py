@@ -1,4 +1,4 @@
-"""The errors for what is not there, with the details that distribution gives."""
+"""The errors for what is not there, with the details that distribution gives; what a failure leaves open."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ def manifest_unknown(repository: Repository, reference: Digest | str, message: s
 def name_unknown(repository: Repository) -> RegistryError:
     """There is no such repository."""
     return RegistryError(ErrorCode.NAME_UNKNOWN, {"name": repository.name})
+
+
+def outcome_is_known(error: BaseException) -> bool:
+    """Whether the failure of a change says that nothing of it happens later.
+
+    False when storage did not answer, or not with an error of its own: then it may still do what it was told.
+    """
+    unknown = {ErrorCode.UNAVAILABLE, ErrorCode.UNKNOWN}
+    return isinstance(error, RegistryError) and error.code not in unknown

@@ -5,16 +5,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from metadata_service.catalog import Catalog
 from metadata_service.deadline import within
+from metadata_service.leases import Leases, serve_lease
 from metadata_service.linked_blobs import LinkedBlobs
 from metadata_service.manifests.store import Manifests
 from metadata_service.referrers import Referrer, Referrers
 from metadata_service.requests import digest_of, page_limit, reference_of, repository_of, tag_of
+from metadata_service.resolver import Lookups, Resolver
 from metadata_service.tags import Tags
 from moorage.digest import Digest
 from moorage.v1 import common_pb2, metadata_pb2
@@ -33,6 +35,9 @@ class Registry:
     tags: Tags
     referrers: Referrers
     catalog: Catalog
+    lookups: Lookups
+    resolver: Resolver
+    leases: Leases
 
 
 class Metadata(MetadataServicer):
@@ -47,9 +52,7 @@ class Metadata(MetadataServicer):
     ) -> metadata_pb2.StatBlobResponse:
         """See metadata.proto."""
         async with self._call(context):
-            repository = repository_of(request.repository)
-            descriptor = await self._registry.blobs.stat(repository, digest_of(request.digest))
-            return metadata_pb2.StatBlobResponse(descriptor=descriptor.as_message())
+            return await self._registry.lookups.blob(request)
 
     async def LinkBlob(
         self, request: metadata_pb2.LinkBlobRequest, context: _Context
@@ -80,20 +83,28 @@ class Metadata(MetadataServicer):
             await self._registry.blobs.unlink(repository, digest_of(request.digest))
             return metadata_pb2.UnlinkBlobResponse()
 
+    async def Resolve(
+        self, request: metadata_pb2.ResolveRequest, context: _Context
+    ) -> metadata_pb2.ResolveResponse:
+        """See metadata.proto."""
+        async with self._call(context):
+            return await self._registry.resolver.resolve(request)
+
+    async def Lease(
+        self, request_iterator: AsyncIterator[metadata_pb2.LeaseRequest], context: _Context
+    ) -> AsyncIterator[metadata_pb2.LeaseResponse]:
+        """See metadata.proto."""
+        stream = serve_lease(self._registry.leases, request_iterator, context.peer())
+        async with aclosing(stream) as responses:
+            async for response in responses:
+                yield response
+
     async def GetManifest(
         self, request: metadata_pb2.GetManifestRequest, context: _Context
     ) -> metadata_pb2.GetManifestResponse:
         """See metadata.proto."""
         async with self._call(context):
-            repository = repository_of(request.repository)
-            reference = reference_of(request.reference)
-            manifest = await self._registry.manifests.get(repository, reference, frozenset(request.accept))
-            not_modified = str(manifest.digest) in request.known
-            return metadata_pb2.GetManifestResponse(
-                descriptor=manifest.descriptor(),
-                content=b"" if not_modified or request.descriptor_only else manifest.content,
-                not_modified=not_modified,
-            )
+            return await self._registry.lookups.manifest(request)
 
     async def PutManifest(
         self, request: metadata_pb2.PutManifestRequest, context: _Context

@@ -24,8 +24,8 @@ from prometheus_client import Counter
 from metadata_service.cache.interface import DescriptorCache
 from metadata_service.descriptors import BlobDescriptor
 from metadata_service.locks import KeyedLocks
+from metadata_service.refusals import outcome_is_known
 from moorage.digest import Digest
-from moorage.errors import ErrorCode, RegistryError
 
 log = structlog.get_logger("metadata_service.cache")
 
@@ -99,7 +99,7 @@ class RepositoryDescriptors:
         try:
             yield
         except BaseException as error:
-            if not _refused(error):
+            if not outcome_is_known(error):
                 self._unsettled[repository] = asyncio.get_running_loop().time() + self._settling
             raise
         finally:
@@ -141,11 +141,6 @@ class RepositoryDescriptors:
 
 def _slot(repository: str) -> int:
     return hash(repository) % _GENERATIONS
-
-
-def _refused(error: BaseException) -> bool:
-    """Whether the storage answered that it did not do it, so that nothing happens later."""
-    return isinstance(error, RegistryError) and error.code is not ErrorCode.UNAVAILABLE
 
 
 def _failed(operation: str, repository: str, error: Exception) -> None:

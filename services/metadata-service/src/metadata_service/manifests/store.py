@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from metadata_service.blobs import Blobs
 from metadata_service.changes import Changes, manifest_key, tag_key
 from metadata_service.layout import Repository
+from metadata_service.leases import Revoked
 from metadata_service.links import Links, link_content
 from metadata_service.manifests.document import InvalidDocumentError, beside_the_loop
 from metadata_service.manifests.parse import Manifest, parse_manifest
@@ -136,7 +137,9 @@ class Manifests:
                 await self._blobs.put(content, canonical)
                 await self._objects.put(_links(repository, canonical, digest, manifest.subject, tags))
 
-        await self._changes.run(commit)
+        # Without tags nothing that is kept becomes wrong: gateways keep no answer of "unknown".
+        revoking = Revoked(repository.name, tuple(tags)) if tags else None
+        await self._changes.run(commit, revoking=revoking)
         return Pushed(digest, manifest, tuple(tags))
 
     async def delete(self, repository: Repository, digest: Digest) -> list[str]:
@@ -150,7 +153,8 @@ class Manifests:
             async with self._changes.removing(manifest_key(repository.name, canonical)):
                 return await self._delete(repository, digest, canonical)
 
-        tags = await self._changes.run(delete)
+        # All of the repository: which tags lead to the manifest is found out only while it goes.
+        tags = await self._changes.run(delete, revoking=Revoked(repository.name))
         if tags is None:
             raise manifest_unknown(repository, digest)
         return tags
@@ -158,7 +162,8 @@ class Manifests:
     async def delete_tag(self, repository: Repository, tag: str) -> None:
         """Remove a tag and nothing else; MANIFEST_UNKNOWN if there is none."""
         self._policy.require(Verb.DELETE)
-        if not await self._changes.run(lambda: self._tags.remove(repository, tag)):
+        revoking = Revoked(repository.name, (tag,))
+        if not await self._changes.run(lambda: self._tags.remove(repository, tag), revoking=revoking):
             raise manifest_unknown(repository, tag)
 
     async def _find(self, repository: Repository, digest: Digest, reference: Digest | str) -> StoredManifest:
