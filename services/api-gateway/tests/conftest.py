@@ -35,6 +35,8 @@ from moorage.config import Configuration, parse
 from moorage.rpc import Address, Channel, RpcServer, open_channel, wait_until_serving
 from moorage.service import Service
 from moorage.v1 import metadata_pb2, metadata_pb2_grpc
+from support.processes import free_port
+from support.ways import chosen_way, service_settings
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -78,7 +80,10 @@ class RunningService:
         self._stop = asyncio.Event()
         if self._service is BLOB:
             # An instance has one address, its own.
-            blob = config.services.blob.model_copy(update={"addr": (self._address,)})
+            own: dict[str, Any] = {"addr": (self._address,)}
+            if config.services.blob.dataport:
+                own["dataport"] = free_port()
+            blob = config.services.blob.model_copy(update=own)
             services = config.services.model_copy(update={"blob": blob})
             config = config.model_copy(update={"services": services})
         self._task = asyncio.ensure_future(self._service.run(config, self._stop))
@@ -203,10 +208,17 @@ class Registry:
             "log": {"accesslog": {"disabled": True}},
             "services": {
                 "blob": {"addr": [f"unix://{self._sockets.name}/blob.sock"]},
-                "metadata": {"addr": f"unix://{self._sockets.name}/metadata.sock"},
+                # A metadata service that was just started waits as long as a lease before it moves a tag.
+                "metadata": {"addr": f"unix://{self._sockets.name}/metadata.sock", "lease": "500ms"},
                 "timeout": "5s",
             },
         }
+        way = chosen_way()
+        document = merged(document, {"services": service_settings(way)})
+        if way == "spliced":
+            # Each instance has a data port of its own, and tells it with its tickets.
+            blob = {"addr": [f"127.0.0.1:{free_port()}"], "dataport": free_port()}
+            document = merged(document, {"services": {"blob": blob}})
         self.config = parse(yaml.safe_dump(merged(document, settings)), {})
         self.blobs = [RunningService(BLOB, address) for address in self.config.services.blob.addr]
         self.blob = self.blobs[0]
@@ -245,6 +257,19 @@ class Registry:
             yield
         finally:
             self._loop.run(service.start(self.config))
+
+    @contextlib.contextmanager
+    def second_gateway(self) -> Iterator[httpx.Client]:
+        """A client of another gateway in front of the same services."""
+        listener = listen(self.config)
+        host, port = listener.getsockname()
+        gateway = opened(self.config, listener)
+        self._loop.run(gateway.__aenter__())
+        try:
+            with httpx.Client(base_url=f"http://{host}:{port}", timeout=20) as client:
+                yield client
+        finally:
+            self._loop.run(gateway.__aexit__(None, None, None))
 
     # HTTP
 

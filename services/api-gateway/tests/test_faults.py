@@ -145,11 +145,17 @@ class Store(blob_pb2_grpc.BlobStoreServicer):
 class Names(metadata_pb2_grpc.MetadataServicer):
     """Links every blob to every repository, and answers about tags never or with nonsense."""
 
-    async def StatBlob(self, request, context):
-        descriptor = common_pb2.Descriptor(
-            media_type="application/octet-stream", digest=request.digest, size=SIZE
-        )
-        return metadata_pb2.StatBlobResponse(descriptor=descriptor)
+    async def Resolve(self, request, context):
+        response = metadata_pb2.ResolveResponse()
+        for query in request.queries:
+            response.answers.add().blob.descriptor.CopyFrom(
+                common_pb2.Descriptor(
+                    media_type="application/octet-stream",
+                    digest=query.blob.digest,
+                    size=SIZE,
+                )
+            )
+        return response
 
     async def ListTags(self, request, context):
         if request.repository == "slow":

@@ -12,13 +12,16 @@ from starlette.types import ASGIApp
 from api_gateway.access import AccessController
 from api_gateway.accesslog import AccessLog
 from api_gateway.clients.blobs import BlobReader
+from api_gateway.clients.contents import SmallBlobs
 from api_gateway.clients.instances import BlobInstances
+from api_gateway.clients.lookups import Lookups
 from api_gateway.clients.metadata import MetadataClient
 from api_gateway.clients.uploads import UploadsClient
 from api_gateway.descriptors import TABLE
 from api_gateway.documents import documents_app
 from api_gateway.fallback import Fallback
 from api_gateway.health import HealthState
+from api_gateway.memory import Memory
 from api_gateway.middleware import CommonHeaders, Gate, LastResort, Recording
 from api_gateway.routes.base import AliveRoute, get_base
 from api_gateway.routes.blobs import BlobRoutes
@@ -41,6 +44,8 @@ class Parts:
     """What an application is made of, besides its configuration."""
 
     metadata: MetadataClient
+    lookups: Lookups
+    memory: Memory
     instances: BlobInstances
     signer: StateSigner
     access: AccessController
@@ -54,8 +59,13 @@ def endpoints(config: Configuration, parts: Parts) -> Endpoints:
     tags = TagRoutes(parts.metadata, largest_page=config.tags.maxtags)
     catalog = CatalogRoutes(parts.metadata, largest_page=config.catalog.maxentries)
     referrers = ReferrerRoutes(parts.metadata)
-    manifests = ManifestRoutes(parts.metadata, largest=config.http.limits.manifestsize)
-    blobs = BlobRoutes(parts.metadata, BlobReader(parts.instances, stall=stall))
+    manifests = ManifestRoutes(parts.metadata, parts.lookups, largest=config.http.limits.manifestsize)
+    blobs = BlobRoutes(
+        parts.metadata,
+        parts.lookups,
+        BlobReader(parts.instances, stall=stall),
+        SmallBlobs(parts.instances, parts.memory, timeout=timeout),
+    )
     uploads = UploadRoutes(
         parts.metadata, UploadsClient(parts.instances, timeout=timeout, stall=stall), parts.signer
     )

@@ -14,9 +14,11 @@ from api_gateway.access import Open
 from api_gateway.app import Parts, build_app, standard_access_log
 from api_gateway.checks import configured_checks
 from api_gateway.clients.instances import BlobInstances
+from api_gateway.clients.lookups import Lookups
 from api_gateway.clients.metadata import MetadataClient
 from api_gateway.debug import DebugServer
 from api_gateway.health import HealthState, running
+from api_gateway.memory import Memory, holding
 from api_gateway.server import listen, listen_tcp, serving
 from api_gateway.state import StateSigner
 from moorage.config import Configuration, split_host_port
@@ -47,6 +49,11 @@ async def opened(config: Configuration, listener: socket.socket) -> AsyncIterato
         stack.push_async_callback(instances.close)
         channel = open_channel(Address.parse(config.services.metadata.addr))
         stack.push_async_callback(channel.close, None)
+        memory = Memory(config.services.gateway.memory)
+        if memory.is_on:
+            await stack.enter_async_context(holding(channel, memory))
+        lookups = Lookups(channel, memory, timeout=config.services.timeout)
+        stack.push_async_callback(lookups.close)
         health = HealthState()
         await stack.enter_async_context(running(configured_checks(config, instances.serving), health))
         access_log = standard_access_log(config)
@@ -60,6 +67,8 @@ async def opened(config: Configuration, listener: socket.socket) -> AsyncIterato
             )
         parts = Parts(
             metadata=MetadataClient(channel, timeout=config.services.timeout),
+            lookups=lookups,
+            memory=memory,
             instances=instances,
             signer=signer,
             access=Open(),

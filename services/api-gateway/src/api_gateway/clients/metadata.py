@@ -19,9 +19,10 @@ _TAG_PAGE = 10_000
 
 
 class MetadataClient:
-    """Calls Metadata; `timeout` is a call's deadline in seconds.
+    """Calls Metadata for what changes or lists; `timeout` is a call's deadline in seconds.
 
-    All raise RegistryError, as `metadata.proto` says.
+    What is read again and again is looked up with `Lookups`. All raise RegistryError, as `metadata.proto`
+    says.
     """
 
     def __init__(self, channel: Channel, *, timeout: float) -> None:
@@ -32,11 +33,6 @@ class MetadataClient:
     async def _call(self, method: UnaryMethod[_Request, _Response], request: _Request) -> _Response:
         await self._readiness.wait()
         return await unary(method, request, timeout=self._timeout)
-
-    async def stat_blob(self, repository: str, digest: str) -> common_pb2.Descriptor:
-        """The canonical descriptor of a blob that the repository links."""
-        request = metadata_pb2.StatBlobRequest(repository=repository, digest=digest)
-        return (await self._call(self._stub.StatBlob, request)).descriptor
 
     async def link_blob(
         self, repository: str, descriptor: common_pb2.Descriptor, aliases: Sequence[str]
@@ -61,25 +57,6 @@ class MetadataClient:
         """Remove the repository's link to a blob."""
         request = metadata_pb2.UnlinkBlobRequest(repository=repository, digest=digest)
         await self._call(self._stub.UnlinkBlob, request)
-
-    async def get_manifest(
-        self,
-        repository: str,
-        reference: Digest | str,
-        *,
-        accept: Sequence[str],
-        known: Sequence[str],
-        descriptor_only: bool,
-    ) -> metadata_pb2.GetManifestResponse:
-        """A manifest that the caller accepts, without its content when it is known or only described."""
-        request = metadata_pb2.GetManifestRequest(
-            repository=repository,
-            reference=_reference(reference),
-            accept=accept,
-            known=known,
-            descriptor_only=descriptor_only,
-        )
-        return await self._call(self._stub.GetManifest, request)
 
     async def put_manifest(
         self,

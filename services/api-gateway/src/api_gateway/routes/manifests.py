@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
+from api_gateway.clients.lookups import Lookups
 from api_gateway.clients.metadata import MetadataClient
-from api_gateway.conditional import EntityTags, entity_tag, parse_entity_tags
+from api_gateway.conditional import parse_entity_tags
 from api_gateway.headers import HeaderList, elements, field, media_type
 from api_gateway.request import Request
 from moorage.digest import Digest
@@ -15,39 +17,32 @@ from moorage.reference import InvalidReferenceError, parse_tag
 # `tag` parameters of one push, at most. Source: OCI distribution specification, main, "Pushing manifests".
 _MOST_TAGS = 100
 
+# Characters of an Accept header that is worth remembering, at most.
+_REMEMBERED_ACCEPT = 2048
+
 
 class ManifestRoutes:
     """Serves manifests; `largest` is the bytes of the largest that is taken."""
 
-    def __init__(self, metadata: MetadataClient, *, largest: int) -> None:
+    def __init__(self, metadata: MetadataClient, lookups: Lookups, *, largest: int) -> None:
         self._metadata = metadata
+        self._lookups = lookups
         self._largest = largest
 
     async def get(self, request: Request) -> None:
-        """Serve a manifest that the client accepts, or 304 when it holds it. HEAD leaves the content out."""
-        conditions = parse_entity_tags(request.headers.lines(b"if-none-match"))
-        # For `*`, any manifest is held already: its content is not needed.
-        descriptor_only = request.method == "HEAD" or conditions.any
-        response = await self._metadata.get_manifest(
-            request.name,
-            request.reference,
-            accept=[media_type(element) for element in elements(request.headers.lines(b"accept"))],
-            known=_known_digests(conditions),
-            descriptor_only=descriptor_only,
-        )
-        descriptor = response.descriptor
-        # By digest, the client's own digest is answered, of whatever algorithm it is.
-        by_digest = isinstance(request.reference, Digest)
-        digest = str(request.reference) if by_digest else descriptor.digest
-        headers = [field(b"docker-content-digest", digest), field(b"etag", entity_tag(digest))]
-        if response.not_modified or conditions.any:
-            await request.respond(304, headers)
-            return
-        headers.append(field(b"content-type", descriptor.media_type))
-        if request.method == "HEAD":
-            await request.respond(200, headers, length=descriptor.size)
-        else:
-            await request.respond(200, headers, response.content)
+        """Serve a manifest that the client accepts, or 304 when it holds it. HEAD leaves the content out.
+
+        HEAD and conditional requests look up the content too: the GET that mostly follows finds it in memory.
+        """
+        headers = request.headers
+        accept = _accepted(headers.lines(b"accept"))
+        manifest = await self._lookups.manifest(request.name, str(request.reference), accept)
+        if b"if-none-match" in headers:
+            conditions = parse_entity_tags(headers.lines(b"if-none-match"))
+            if conditions.match_weakly((manifest.digest,)):
+                await request.respond(304, manifest.validators)
+                return
+        await request.respond(200, manifest.fields, manifest.content)
 
     async def put(self, request: Request) -> None:
         """Store a manifest and set its tags."""
@@ -85,8 +80,23 @@ class ManifestRoutes:
         await request.respond(202)
 
 
-def _known_digests(conditions: EntityTags) -> list[str]:
-    return [tag.opaque for tag in conditions.tags if ":" in tag.opaque]
+def _accepted(lines: list[str]) -> str:
+    """The media types of an Accept header: without parameters, each once, in order, comma-separated."""
+    if not lines:
+        return ""
+    if sum(map(len, lines)) > _REMEMBERED_ACCEPT:
+        return _normalized(lines)
+    return _remembered(*lines)
+
+
+def _normalized(lines: Iterable[str]) -> str:
+    return ",".join(sorted({media_type(element) for element in elements(lines)}))
+
+
+@lru_cache(256)
+def _remembered(*lines: str) -> str:
+    """What clients accept is as different as clients are, not as requests are."""
+    return _normalized(lines)
 
 
 def _tags(request: Request) -> Sequence[str]:
