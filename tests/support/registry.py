@@ -15,6 +15,7 @@ import httpx
 import psutil
 
 from support.processes import Process, accepts_connections, free_port, required, wait_until
+from support.ways import chosen_way, environment
 
 SERVICES = ("blob", "metadata", "notifier", "gateway")
 _MOORAGE = Path(sys.executable).with_name("moorage")
@@ -42,6 +43,7 @@ class Up:
             "MOORAGE_DATA_DIR": str(folder / "data"),
             "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(self.root),
             "REGISTRY_HTTP_ADDR": self.address,
+            **environment(chosen_way()),
             **(env or {}),
         }
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +79,7 @@ class Up:
 class Stack:
     """The four services, each started, killed and restarted alone; one storage tree; no supervisor."""
 
-    def __init__(self, folder: Path, *, tcp: bool = False) -> None:
+    def __init__(self, folder: Path, *, tcp: bool = chosen_way() == "spliced") -> None:
         """`tcp`: the services talk over TCP, as between hosts, and not over unix sockets."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -86,7 +88,7 @@ class Stack:
         self.secret = secrets.token_hex(16)
         self.nats_port = free_port()
         self.nats_url = f"nats://127.0.0.1:{self.nats_port}"
-        self.env = clean_environment()
+        self.env = {**clean_environment(), **environment(chosen_way())}
         self.processes: dict[str, Process] = {}
         self._configure()
         self.start("nats")
@@ -101,6 +103,7 @@ class Stack:
         # A unix socket's path is short; a test's folder need not be.
         self._sockets = tempfile.TemporaryDirectory(prefix="moorage-test-")
         self._addresses = {name: self._service_address(name) for name in ("blob", "metadata", "notifier")}
+        ports = {"blob": f", dataport: {free_port()}"} if self._tcp else {}
         self.config = self.folder / "config.yml"
         self.config.write_text(
             "version: 0.1\nlog: {level: debug}\n"
@@ -108,7 +111,10 @@ class Stack:
             "  cache: {blobdescriptor: inmemory}\n"
             f"http: {{addr: '{self.address}', secret: {self.secret}}}\n"
             "services:\n"
-            + "".join(f"  {name}: {{addr: '{address}'}}\n" for name, address in self._addresses.items())
+            + "".join(
+                f"  {name}: {{addr: '{address}'{ports.get(name, '')}}}\n"
+                for name, address in self._addresses.items()
+            )
             + f"  nats: {{url: '{self.nats_url}'}}\n"
         )
 
@@ -216,7 +222,7 @@ def running_up(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[U
 
 
 @contextmanager
-def running_stack(folder: Path, *, tcp: bool = False) -> Iterator[Stack]:
+def running_stack(folder: Path, *, tcp: bool = chosen_way() == "spliced") -> Iterator[Stack]:
     stack = Stack(folder, tcp=tcp)
     try:
         yield stack

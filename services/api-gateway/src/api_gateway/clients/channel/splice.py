@@ -85,7 +85,7 @@ class Pipe:
                     await (writable(target) if self.buffered else readable(source))
             except TimeoutError:
                 raise stuck(f"nothing moved for {stall:g} s", standstill=True) from None
-        return not ended or missing in (0, None)
+        return not ended or missing == 0
 
     def rest(self) -> bytes:
         """What is left in the pipe."""
