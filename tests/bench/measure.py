@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from support.processes import peak_memory, reset_peak_memory
+from support.processes import reset_peak_memory
 
 _TICK = os.sysconf("SC_CLK_TCK")
 # A registry is quiet when it uses less than this share of one processor for one interval.
@@ -69,6 +71,17 @@ def cpu_seconds(root: int) -> float:
     return total
 
 
+def peak_memory(pid: int) -> int | None:
+    """The most resident memory that a process has had, bytes (VmHWM); None when it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # A process that has ended and is not waited for yet has a status, and no memory.
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
 def parts(root: int, name_of: Callable[[list[str]], str | None]) -> dict[int, str]:
     """The part of the registry that each process of the tree belongs to.
 
@@ -110,8 +123,11 @@ class Meter:
         self._wait_until_quiet()
         self._idle = {}
         for process in tree(self._root):
-            reset_peak_memory(process.pid)
-            self._idle[process.pid] = peak_memory(process.pid)
+            with suppress(FileNotFoundError, ProcessLookupError):
+                reset_peak_memory(process.pid)
+            idle = peak_memory(process.pid)
+            if idle is not None:
+                self._idle[process.pid] = idle
         self._cpu = cpu_seconds(self._root)
         self._started = time.perf_counter()
 
@@ -125,10 +141,9 @@ class Meter:
         used = cpu_seconds(self._root) - self._cpu
         samples = []
         for pid, part in parts(self._root, self._name_of).items():
-            try:
-                samples.append((part, self._idle.get(pid, 0), peak_memory(pid)))
-            except (FileNotFoundError, ProcessLookupError, AssertionError):
-                continue  # it ended after it was listed: a zombie has no memory
+            peak = peak_memory(pid)
+            if peak is not None:
+                samples.append((part, self._idle.get(pid, 0), peak))
         return Usage(seconds, used, summed(samples))
 
     def _wait_until_quiet(self) -> None:

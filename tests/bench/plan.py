@@ -33,7 +33,7 @@ class Plan:
     command_rounds: int
     growth: tuple[int, ...]
     growth_rounds: int
-    growth_seconds: int
+    growth_seconds: float
 
     def with_at_most(self, rounds: int) -> Plan:
         """The same with fewer rounds."""
@@ -120,7 +120,7 @@ TINY = Plan(
     command_rounds=1,
     growth=(10,),
     growth_rounds=1,
-    growth_seconds=1,
+    growth_seconds=0,
 )
 PLANS = {"full": FULL, "quick": QUICK, "tiny": TINY}
 

@@ -1,4 +1,4 @@
-"""Plots as SVG, with nothing but text: bars beside each other, and small panels of lines on two logarithmic axes."""
+"""Plots as SVG, written by hand: bars beside each other, and panels of lines on two logarithmic axes."""
 
 from __future__ import annotations
 

@@ -30,9 +30,10 @@ def document(results: Results, quiet: Results | None) -> str:
     behind = tables.behind(results)
     return Template(_TEMPLATE.read_text()).substitute(
         values,
+        results_file=RESULTS,
         date=results.date,
         plan=results.options["plan"],
-        facts=tables.table(["what", "which"], [[name, value] for name, value in facts.items()], names=2),
+        facts=tables.table(["of", "this"], [[name, value] for name, value in facts.items()], names=2),
         services=tables.memory_table(results) or _NOT_MEASURED,
         quiet=(tables.group_table(quiet, "requests") if quiet else "") or _NOT_MEASURED,
         behind="\n".join(f"- {line}" for line in behind) or "Nowhere in this run.",
@@ -42,7 +43,7 @@ def document(results: Results, quiet: Results | None) -> str:
 
 
 def client_shares(results: Results) -> str:
-    """The smallest and the largest part of a processor that a client took, over requests, pulls and pushes."""
+    """The smallest and the largest part of a processor that the clients of requests and blobs took."""
     shares = [
         found.client_share
         for row in results.rows

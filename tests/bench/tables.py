@@ -42,7 +42,7 @@ TAIL = Measure("p99 ms", lambda figures: figures.p99_ms, with_ratio=False)
 CPU_EACH = Measure("CPU-ms each", lambda figures: figures.cpu_ms_per_request)
 CPU_PER_GIB = Measure("CPU-s/GiB", lambda figures: figures.cpu_seconds_per_gib)
 CPU_SECONDS = Measure("CPU-s", lambda figures: figures.cpu_seconds_per_request)
-PEAK = Measure("peak MiB", lambda figures: figures.peak / MIB, with_ratio=False)
+PEAK = Measure("peak MiB", lambda figures: figures.peak / MIB)
 
 MEASURES: dict[str, tuple[Measure, ...]] = {
     "requests": (RATE, CPU_EACH, TAIL, PEAK),
@@ -155,7 +155,7 @@ def tables(results: Results) -> str:
 def behind(results: Results) -> list[str]:
     """Where Moorage is slower than docker-registry or takes more of a processor: a sentence for each."""
     sentences = []
-    for row in results.rows:
+    for row in sorted(results.rows, key=lambda row: list(GROUPS).index(row.group)):
         ours, theirs = compare(row, MOORAGE, PEER)
         if ours is None or theirs is None:
             continue

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.measure import Meter, cpu_seconds, cpu_seconds_in, summed
+from bench.measure import Meter, cpu_seconds, cpu_seconds_in, peak_memory, summed
 from bench.registries import part_of_moorage
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -63,3 +63,11 @@ def test_the_services_are_told_apart_by_their_command_lines() -> None:
     assert part_of_moorage([python, "/venv/bin/moorage", "up", "-c", "c.yml"]) == "supervisor"
     assert part_of_moorage(["/venv/bin/nats-server", "--config", "nats.conf"]) == "nats-server"
     assert part_of_moorage([python, "-c", "from multiprocessing.spawn import spawn_main"]) is None
+
+
+def test_a_process_that_has_ended_has_no_memory() -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, and not waited for
+        assert peak_memory(process.pid) is None
+    assert peak_memory(process.pid) is None
+    assert (peak_memory(os.getpid()) or 0) > 1 << 20

@@ -111,8 +111,8 @@ class ManifestsByTag:
         """Nothing is left."""
 
 
-def growth_operations(count: int, *, rounds: int, seconds: int) -> list[Operation]:
-    """What is asked of a tree that `plant` made."""
+def growth_operations(count: int, *, rounds: int, seconds: float) -> list[Operation]:
+    """What is asked of a tree that `plant` made. wrk counts whole seconds, and one at least."""
     tags = [tag_name(number) for number in range(count)]
     names = [repository_name(number) for number in range(count)]
     tag_list = f"/v2/{repository_name(0)}/tags/list"
@@ -138,5 +138,5 @@ def growth_operations(count: int, *, rounds: int, seconds: int) -> list[Operatio
         listing("tags, whole list", tag_list, "tags", 0, paged=False),
         listing("catalog, first page", "/v2/_catalog", "repositories", 0),
         listing("catalog, last page", "/v2/_catalog", "repositories", end),
-        ManifestsByTag(f"GET manifest by tag{AMONG}{count}", count, seconds, rounds),
+        ManifestsByTag(f"GET manifest by tag{AMONG}{count}", count, max(1, round(seconds)), rounds),
     ]
