@@ -50,7 +50,7 @@ class Sending:
         moved, written = 0, self._client.written
         for part in self._parts:
             written -= len(part.head)
-            moved += min(max(written, 0), part.length)
+            moved += max(0, min(written, part.length))
             written -= part.length
         return moved
 
@@ -126,7 +126,9 @@ class Sending:
             if not found:
                 raise blob_unknown(digest)
             size = found[0].size
-        if size != self._work.size or any(part.offset + part.length > size for part in self._parts):
+        if size != self._work.size or any(
+            part.offset < 0 or part.length < 0 or part.offset + part.length > size for part in self._parts
+        ):
             raise _other_size()
 
     @asynccontextmanager
