@@ -12,6 +12,12 @@ CONTENT = bytes(range(256)) * 40
 SIZE = len(CONTENT)
 
 
+@pytest.fixture(scope="module", params=["64MiB", "0"], ids=["kept in memory", "read each time"])
+def registry(start_registry, request):
+    """A registry that keeps small blobs in memory, and one that keeps nothing."""
+    return start_registry(services={"gateway": {"memory": request.param}})
+
+
 @pytest.fixture
 def path(registry, repository: str) -> str:
     """The path of a blob with CONTENT."""

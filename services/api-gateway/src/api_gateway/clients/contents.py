@@ -37,8 +37,18 @@ class SmallBlobs:
         metrics.CONTENT_MISSES.inc()
         instance = await self._instances.for_key(blob.digest)
         request = blob_pb2.GetRequest(digest=blob.digest, max_size=SMALL)
-        content = (await unary(instance.store.Get, request, timeout=self._timeout)).content
+        try:
+            content = (await unary(instance.store.Get, request, timeout=self._timeout)).content
+        except RegistryError as error:
+            if error.code is not ErrorCode.SIZE_INVALID:
+                raise
+            # Its descriptor says that it is small: it is not the client who asked for too much.
+            raise _wrong_length() from error
         if len(content) != blob.size:
-            raise RegistryError(ErrorCode.UNKNOWN, message="the blob is not as long as its descriptor says")
+            raise _wrong_length()
         self._memory.keep_content(blob.digest, content)
         return content
+
+
+def _wrong_length() -> RegistryError:
+    return RegistryError(ErrorCode.UNKNOWN, message="the blob is not as long as its descriptor says")

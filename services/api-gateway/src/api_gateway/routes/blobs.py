@@ -35,11 +35,6 @@ class _Body:
     parts: Sequence[tuple[bytes, ByteRange]]
     tail: bytes = b""
 
-    @classmethod
-    def of(cls, part: ByteRange) -> _Body:
-        """One part of a blob, or all of it."""
-        return cls(part.length, [(b"", part)])
-
     def cut(self, content: bytes) -> bytes:
         """The body, from the blob's content."""
         pieces = [head + content[part.start : part.start + part.length] for head, part in self.parts]
@@ -67,24 +62,31 @@ class BlobRoutes:
         if precondition is Precondition.NOT_MODIFIED:
             await request.respond(304, blob.validators)
             return
-        await self._serve(request, blob, _ranges(request, blob))
+        ranges = _ranges(request, blob)
+        if ranges:
+            await self._serve_ranges(request, blob, ranges)
+        elif request.method == "HEAD" or blob.size == 0:
+            await request.respond(200, blob.fields, length=blob.size)
+        elif self._small.takes(blob):
+            await request.respond(200, blob.fields, await self._small.content(blob))
+        else:
+            body = _Body(blob.size, [(b"", ByteRange(0, blob.size))])
+            await self._send(request, 200, [*blob.fields], blob, body)
 
     async def delete(self, request: Request) -> None:
         """Remove the repository's link to a blob."""
         await self._metadata.unlink_blob(request.name, str(request.digest))
         await request.respond(202)
 
-    async def _serve(self, request: Request, blob: LinkedBlob, ranges: Sequence[ByteRange]) -> None:
+    async def _serve_ranges(self, request: Request, blob: LinkedBlob, ranges: Sequence[ByteRange]) -> None:
         if len(ranges) > 1:
             multipart = Multipart(list(ranges), size=blob.size, content_type=_CONTENT_TYPE)
             headers = [*blob.common, field(b"content-type", multipart.content_type)]
             body = _Body(multipart.length, multipart.parts(), multipart.tail)
-            await self._send(request, 206, headers, blob, body)
-        elif ranges:
-            headers = [*blob.fields, field(b"content-range", ranges[0].content_range(blob.size))]
-            await self._send(request, 206, headers, blob, _Body.of(ranges[0]))
         else:
-            await self._send(request, 200, [*blob.fields], blob, _Body.of(ByteRange(0, blob.size)))
+            headers = [*blob.fields, field(b"content-range", ranges[0].content_range(blob.size))]
+            body = _Body(ranges[0].length, [(b"", ranges[0])])
+        await self._send(request, 206, headers, blob, body)
 
     async def _send(
         self, request: Request, status: int, headers: HeaderList, blob: LinkedBlob, body: _Body
