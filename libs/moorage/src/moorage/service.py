@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 
 from moorage.config import Configuration
+from moorage.workers import Workers
 
 ENTRY_POINT_GROUP = "moorage.services"
 
@@ -22,11 +23,13 @@ class Service:
     """A runnable service.
 
     `run` serves until `stop` is set, then drains. It raises ConfigurationError before it listens when the
-    configuration does not hold, and OSError when it cannot have its address.
+    configuration does not hold, and OSError when it cannot have its address. `workers` says how it runs as
+    several processes, if it can: `run` is then called in each.
     """
 
     name: str
     run: Callable[[Configuration, asyncio.Event], Awaitable[None]]
+    workers: Workers | None = None
 
 
 def service_names() -> list[str]:

@@ -1,1 +1,1 @@
-"""`moorage up`: the four services and their broker as child processes of one supervisor."""
+"""Child processes that are kept running: `moorage up`, and what it shares with the parent of workers."""

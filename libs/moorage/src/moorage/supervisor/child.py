@@ -22,6 +22,10 @@ def every_line(_line: bytes) -> bool:
     return True
 
 
+def nobody_cares(_pid: int) -> None:
+    """Nothing is to be done when a run has ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """What to run, how to see that it does its work, and how long it may take to stop (seconds)."""
@@ -33,6 +37,7 @@ class Program:
     drain_limit: float
     passes_on: Callable[[bytes], bool] = every_line
     descriptors: tuple[int, ...] = ()  # of the supervisor's, to be kept open
+    ended: Callable[[int], None] = nobody_cares  # told the process id of each run that has ended
 
 
 class Child:

@@ -1,4 +1,4 @@
-"""Why `moorage up` does not come up."""
+"""Why what is supervised does not come up."""
 
 from __future__ import annotations
 

@@ -49,9 +49,13 @@ class Keeper:
             await self._pause(delay)
             delay = min(delay * 2, LONGEST_DELAY)
 
+    def retire(self) -> None:
+        """Do not start it again."""
+        self._stopping.set()
+
     async def drain(self) -> bool:
         """Let it finish what it does and end; False when it had to be killed because that took too long."""
-        self._stopping.set()
+        self.retire()
         if self._child is None:
             return True
         clean = await self._child.stop()
@@ -85,6 +89,7 @@ class Keeper:
         finally:
             probe.cancel()
             await asyncio.gather(probe, return_exceptions=True)
+            self.program.ended(child.pid)
         if not self.ready.is_set() and not self._stopping.is_set():
             said = child.last_line.removeprefix("moorage: ")
             raise NeverReadyError(f"{self.program.name}: {said or ending}")

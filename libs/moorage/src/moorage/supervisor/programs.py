@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Mapping
@@ -49,14 +50,23 @@ def backend_programs(
     """The services behind the gateway, in the order in which they stop: a caller before its callee."""
 
     def backend(name: str) -> Program:
-        address = socket_of(name, runtime)
+        addresses = _addresses(name, config, runtime)
 
         async def is_healthy(_pid: int) -> bool:
-            return await rpc_is_ready(address)
+            return all(await asyncio.gather(*map(rpc_is_ready, addresses)))
 
-        return Program(name, _command(name, config_path), environment, is_healthy, _drain_limit(config))
+        return Program(name, serve_command(name, config_path), environment, is_healthy, drain_limit(config))
 
     return [backend(name) for name in BACKENDS]
+
+
+def _addresses(name: str, config: Configuration, runtime: Path) -> list[Address]:
+    """Where a service is, in the environment that it is given: one address for each instance."""
+    address = socket_of(name, runtime)
+    if name != "blob":
+        return [address]
+    blob = config.services.blob.model_copy(update={"addr": (str(address),)})
+    return [Address.parse(each) for each in blob.instances]
 
 
 def gateway_program(config: Configuration, config_path: Path, environment: Mapping[str, str]) -> Program:
@@ -66,12 +76,17 @@ def gateway_program(config: Configuration, config_path: Path, environment: Mappi
     async def answers(_pid: int) -> bool:
         return await gateway_is_ready(listener)
 
-    return Program("gateway", _command("gateway", config_path), environment, answers, _drain_limit(config))
+    return Program(
+        "gateway", serve_command("gateway", config_path), environment, answers, drain_limit(config)
+    )
 
 
-def _drain_limit(config: Configuration) -> float:
+def drain_limit(config: Configuration) -> float:
+    """Seconds that a service may take to stop."""
     return config.http.draintimeout + DRAIN_MARGIN
 
 
-def _command(name: str, config_path: Path) -> tuple[str, ...]:
-    return (sys.executable, "-m", "moorage", "serve", name, "-c", str(config_path))
+def serve_command(name: str, config_path: Path | None) -> tuple[str, ...]:
+    """The command that runs one service, by this interpreter."""
+    command = (sys.executable, "-m", "moorage", "serve", name)
+    return command if config_path is None else (*command, "-c", str(config_path))

@@ -39,10 +39,14 @@ class Signals:
 
 
 class Supervisor:
-    """The programs that run. What was started later stops earlier; one start's order is kept."""
+    """The programs that run. What was started later stops earlier; one start's order is kept.
 
-    def __init__(self, signals: Signals) -> None:
+    With `at_once`, all of them stop at the same time.
+    """
+
+    def __init__(self, signals: Signals, *, at_once: bool = False) -> None:
         self._signals = signals
+        self._at_once = at_once
         self._keepers: list[Keeper] = []
         self._tasks: dict[Keeper, asyncio.Task[None]] = {}
 
@@ -85,8 +89,13 @@ class Supervisor:
             stop.cancel()
             await asyncio.gather(stop, return_exceptions=True)
 
+    def retire(self) -> None:
+        """Start nothing again: `drain` follows."""
+        for keeper in self._keepers:
+            keeper.retire()
+
     async def drain(self) -> bool:
-        """Stop one program after the other; False when one had to be killed."""
+        """Stop the programs; False when one had to be killed."""
         draining = asyncio.create_task(self._drain_each())
         kill = asyncio.create_task(self._signals.kill.wait())
         try:
@@ -103,6 +112,8 @@ class Supervisor:
             await asyncio.gather(kill, return_exceptions=True)
 
     async def _drain_each(self) -> bool:
+        if self._at_once:
+            return all(await asyncio.gather(*(keeper.drain() for keeper in self._keepers)))
         results = [await keeper.drain() for keeper in self._keepers]
         return all(results)
 
