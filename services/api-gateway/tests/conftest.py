@@ -207,7 +207,7 @@ class Registry:
             "http": {"addr": "127.0.0.1:0", "secret": "of this test", "draintimeout": "1s"},
             "log": {"accesslog": {"disabled": True}},
             "services": {
-                "blob": {"addr": [f"unix://{self._sockets.name}/blob.sock"]},
+                "blob": {"addr": [f"unix://{self._sockets.name}/blob.sock"], "workers": 1},
                 # A metadata service that was just started waits as long as a lease before it moves a tag.
                 "metadata": {"addr": f"unix://{self._sockets.name}/metadata.sock", "lease": "500ms"},
                 "timeout": "5s",

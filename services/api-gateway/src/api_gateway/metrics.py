@@ -25,13 +25,9 @@ _RESPONSE_SIZE = Histogram(
 )
 
 # Gauges are of a process; over several workers they add up.
-MEMORY_BYTES = Gauge("moorage_gateway_memory_bytes", "Bytes kept in memory.", multiprocess_mode="livesum")
-MEMORY_ENTRIES = Gauge(
-    "moorage_gateway_memory_entries", "Look-ups and blobs kept in memory.", multiprocess_mode="livesum"
-)
-LEASE_HELD = Gauge(
-    "moorage_gateway_leases", "Leases held: 0 or 1 for each process.", multiprocess_mode="livesum"
-)
+MEMORY_BYTES = Gauge("moorage_gateway_memory_bytes", "Bytes kept in memory.")
+MEMORY_ENTRIES = Gauge("moorage_gateway_memory_entries", "Look-ups and blobs kept in memory.")
+LEASE_HELD = Gauge("moorage_gateway_leases", "Leases held: 0 or 1 for each process.")
 LEASES_LOST = Counter("moorage_gateway_leases_lost", "Leases that ended before they were released.")
 REVOCATIONS = Counter("moorage_gateway_revocations", "Revocations by the metadata service.")
 LOOKUPS_PER_CALL = Histogram(

@@ -74,6 +74,21 @@ def listen_unix(path: str) -> socket.socket:
     return listener
 
 
+@contextlib.contextmanager
+def listening(config: Configuration) -> Iterator[socket.socket]:
+    """`listen` while the context is open. A unix socket goes with it, unless another has its place."""
+    listener = listen(config)
+    bound = os.stat(config.http.addr) if config.http.net == "unix" else None
+    try:
+        yield listener
+    finally:
+        listener.close()
+        if bound is not None:
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.lstat(config.http.addr), bound):
+                    os.unlink(config.http.addr)
+
+
 def listen(config: Configuration) -> socket.socket:
     """The socket that `http` describes. Raises OSError that names the address."""
     http = config.http

@@ -12,8 +12,15 @@ import binascii
 import hashlib
 import hmac
 import json
+import secrets
 from dataclasses import dataclass
 from typing import Any
+
+import structlog
+
+from moorage.config import Configuration
+
+log = structlog.get_logger("api_gateway")
 
 _MAC_BYTES = hashlib.sha256().digest_size
 
@@ -36,6 +43,17 @@ class UploadState:
     upload_id: str
     offset: int
     started_at: str
+
+
+def signing_secret(config: Configuration) -> str:
+    """The operator's `http.secret`, or a random one, which is warned of."""
+    if config.http.secret is not None:
+        return config.http.secret.get_secret_value()
+    log.warning(
+        "http.secret is not set: a random one is used. Uploads that go on through another gateway, "
+        "or after a restart, will be refused"
+    )
+    return secrets.token_hex(32)
 
 
 class StateSigner:

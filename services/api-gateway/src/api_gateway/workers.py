@@ -1,0 +1,74 @@
+"""The gateway as several processes: what their parent has, and what they inherit from it.
+
+The parent binds the listener, which all workers accept from, runs the health checks and has the debug server.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass
+
+import structlog
+
+from api_gateway.checks import configured_checks
+from api_gateway.clients.instances import BlobInstances
+from api_gateway.debug import debug_server
+from api_gateway.health import HealthState, running
+from api_gateway.server import listening
+from api_gateway.sharedhealth import InheritedHealth, PublishedHealth
+from api_gateway.state import signing_secret
+from moorage.config import Configuration
+from moorage.workers import Fleet, Roster, Workers
+
+log = structlog.get_logger("api_gateway")
+
+# Each names a descriptor that a worker inherits.
+_LISTENER = "MOORAGE_GATEWAY_LISTENER"
+_HEALTH = "MOORAGE_GATEWAY_HEALTH"
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What a worker has from its parent."""
+
+    listener: socket.socket
+    health: HealthState
+
+
+def inherited(environ: Mapping[str, str] = os.environ) -> Inherited | None:
+    """What this process has from the parent of which it is a worker; None when it is none."""
+    if _LISTENER not in environ:
+        return None
+    listener = socket.socket(fileno=int(environ[_LISTENER]))
+    return Inherited(listener, InheritedHealth(int(environ[_HEALTH])))
+
+
+@asynccontextmanager
+async def _opened(config: Configuration, roster: Roster) -> AsyncIterator[Fleet]:
+    """The parent's part. Raises OSError when an address cannot be had."""
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(listening(config))
+        health = stack.enter_context(closing(PublishedHealth()))
+        instances = BlobInstances(config.services.blob.instances, config.services)
+        stack.push_async_callback(instances.close)
+        await stack.enter_async_context(running(configured_checks(config, instances.serving), health))
+        await stack.enter_async_context(debug_server(config, health, roster.exposition))
+        environment: dict[str, str | None] = {
+            _LISTENER: str(listener.fileno()),
+            _HEALTH: str(health.descriptor),
+        }
+        if config.http.secret is None:
+            # All of them must accept what one has signed.
+            environment["REGISTRY_HTTP_SECRET"] = signing_secret(config)
+        log.info("the gateway listens", address=config.http.addr, net=config.http.net)
+        yield Fleet(
+            environments=[environment] * config.http.worker_count,
+            descriptors=(listener.fileno(), health.descriptor),
+            close=listener.close,
+        )
+
+
+WORKERS = Workers(count=lambda config: config.http.worker_count, opened=_opened)
