@@ -23,6 +23,7 @@ from blob_service.servicers.objects import ObjectStore
 from blob_service.servicers.uploads import UploadService
 from blob_service.tickets import Tickets
 from blob_service.uploads import Uploads
+from blob_service.workers import WORKERS
 from moorage.config import Configuration, ConfigurationError
 from moorage.rpc import Address, RpcServer
 from moorage.service import Service
@@ -31,6 +32,7 @@ from moorage.v1.blob_pb2_grpc import (
     add_ObjectStoreServicer_to_server,
     add_UploadsServicer_to_server,
 )
+from moorage.workers import enlisted
 
 # Threads that send files. Each serves whoever takes bytes at the moment, so a few serve many clients; they
 # wait for disks.
@@ -127,7 +129,9 @@ async def _serve(
         log.info("the blob service listens", address=str(address), driver=driver.name)
         watch = asyncio.create_task(health.watch())
         try:
-            await stop.wait()
+            async with enlisted() as ready:
+                ready()
+                await stop.wait()
         finally:
             watch.cancel()
             with suppress(asyncio.CancelledError):
@@ -147,4 +151,4 @@ def _address(config: Configuration) -> Address:
     return Address.parse(addresses[0])
 
 
-SERVICE = Service("blob", run)
+SERVICE = Service("blob", run, WORKERS)

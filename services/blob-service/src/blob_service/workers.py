@@ -1,0 +1,36 @@
+"""The blob service as several processes: each an instance of its own, at an address of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from blob_service.drivers import factory
+from moorage.config import Configuration
+from moorage.workers import Fleet, Roster, Workers
+
+
+@asynccontextmanager
+async def _opened(config: Configuration, _roster: Roster) -> AsyncIterator[Fleet]:
+    """The parent's part: nothing is shared. Raises ConfigurationError when the driver cannot be made."""
+    driver = factory.create(config.storage.driver_name, config.storage.driver_parameters)
+    await driver.close()
+    blob = config.services.blob
+    yield Fleet(
+        [_environment(address, port) for address, port in zip(blob.instances, blob.dataports, strict=True)]
+    )
+
+
+def _environment(address: str, dataport: int) -> dict[str, str | None]:
+    """What makes a process one instance, whatever the configuration and the environment say otherwise."""
+    return {
+        # A list's first item would go before the list.
+        "REGISTRY_SERVICES_BLOB_ADDR_0": None,
+        "REGISTRY_SERVICES_BLOB_ADDR": json.dumps(address),
+        "REGISTRY_SERVICES_BLOB_WORKERS": "1",
+        "REGISTRY_SERVICES_BLOB_DATAPORT": str(dataport),
+    }
+
+
+WORKERS = Workers(count=lambda config: config.services.blob.worker_count, opened=_opened)
