@@ -39,10 +39,11 @@ class Index(Generic[_K]):
         known = self._repositories.get(repository, {})
         return set().union(*(known.get(name, ()) for name in names))
 
-    def of(self, repository: str) -> set[_K]:
-        """All keys of a repository."""
-        return set().union(*self._repositories.get(repository, {}).values())
+    def take(self, repository: str) -> set[_K]:
+        """Take out all keys of a repository."""
+        return set().union(*self._repositories.pop(repository, {}).values())
 
-    def all(self) -> set[_K]:
-        """All keys."""
-        return set().union(*(self.of(repository) for repository in self._repositories))
+    def take_all(self) -> set[_K]:
+        """Take out all keys."""
+        known, self._repositories = self._repositories, {}
+        return set().union(*(keys for names in known.values() for keys in names.values()))

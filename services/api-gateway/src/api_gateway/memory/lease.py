@@ -111,6 +111,7 @@ class LeaseStream:
                     await self._take_revocation(message.revocation)
 
     def _take_grant(self, granted: metadata_pb2.LeaseResponse.Granted) -> None:
+        first = self.seconds == 0
         self.seconds = granted.milliseconds / 1000
         if self.seconds <= 0:
             # Leases are off. The stream stays: its end says that the service may have changed its mind.
@@ -118,6 +119,8 @@ class LeaseStream:
             return
         self._memory.lease_granted(granted.lease, self._asked_at + self.seconds * _RELIED_ON)
         self._answered.set()
+        if first:
+            log.info("a lease is held", seconds=self.seconds)
 
     async def _take_revocation(self, revocation: metadata_pb2.LeaseResponse.Revocation) -> None:
         self._memory.revoke(revocation.repository, revocation.tags, revocation.digests)
