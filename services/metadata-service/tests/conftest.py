@@ -8,7 +8,7 @@ import json
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -282,14 +282,23 @@ def merged(
 
 
 class HookedDriver:
-    """A driver that calls `hook(operation, path)` before each put, delete and list of a driver."""
+    """A driver that calls `hook(operation, path)` before each put, delete and list of a driver.
+
+    `read_hook(path)`, when set, is called before each read of a small object.
+    """
 
     def __init__(self, driver: StorageDriver, hook: Callable[[str, str], Awaitable[None]]) -> None:
         self._driver = driver
         self.hook = hook
+        self.read_hook: Callable[[str], Awaitable[None]] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._driver, name)
+
+    async def get_content(self, path: str) -> bytes:
+        if self.read_hook is not None:
+            await self.read_hook(path)
+        return await self._driver.get_content(path)
 
     async def put_content(self, path: str, content: bytes) -> None:
         await self.hook("put", path)
@@ -302,6 +311,94 @@ class HookedDriver:
     async def list(self, path: str, **options: Any) -> Any:
         await self.hook("list", path)
         return await self._driver.list(path, **options)
+
+
+class Gateway:
+    """A gateway as far as leases go: one stream, and look-ups under its lease.
+
+    It confirms each revocation at once, unless it is told to be silent.
+    """
+
+    def __init__(self, registry: Registry, *, silent: bool = False) -> None:
+        self._stub = registry.stub
+        self._call = self._stub.Lease()
+        self.silent = silent
+        self.lease = ""
+        # What the service said: revocations; and grants, each in milliseconds.
+        self.revocations: list[metadata_pb2.LeaseResponse.Revocation] = []
+        self.granted: list[int] = []
+        self._news = asyncio.Condition()
+        self.ended = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        """Take in what the service says until the stream ends, whoever ends it."""
+        try:
+            async for message in self._call:
+                if message.WhichOneof("message") == "granted":
+                    self.lease = message.granted.lease
+                    self.granted.append(message.granted.milliseconds)
+                else:
+                    self.revocations.append(message.revocation)
+                    if not self.silent:
+                        await self.confirm(message.revocation)
+                async with self._news:
+                    self._news.notify_all()
+        except (grpc.aio.AioRpcError, asyncio.CancelledError):
+            return
+
+    async def renew(self) -> int:
+        """Renew, and give the granted milliseconds."""
+        count = len(self.granted)
+        await self._call.write(metadata_pb2.LeaseRequest(renew=metadata_pb2.LeaseRequest.Renew()))
+        async with asyncio.timeout(SECONDS), self._news:
+            await self._news.wait_for(lambda: len(self.granted) > count)
+        return self.granted[-1]
+
+    async def revocation(self, number: int = 0) -> metadata_pb2.LeaseResponse.Revocation:
+        """The revocation of this place in their order, which may still have to come."""
+        async with asyncio.timeout(SECONDS), self._news:
+            await self._news.wait_for(lambda: len(self.revocations) > number)
+        return self.revocations[number]
+
+    async def confirm(self, revocation: metadata_pb2.LeaseResponse.Revocation) -> None:
+        confirm = metadata_pb2.LeaseRequest.Confirm(revocation=revocation.number)
+        await self._call.write(metadata_pb2.LeaseRequest(confirm=confirm))
+
+    async def release(self) -> None:
+        """Release, unless the lease has run out already."""
+        with suppress(asyncio.InvalidStateError):
+            await self._call.write(metadata_pb2.LeaseRequest(release=metadata_pb2.LeaseRequest.Release()))
+        await self.ended
+
+    async def break_off(self) -> None:
+        """Let the stream end without a word."""
+        self._call.cancel()
+        await self.ended
+
+    async def resolve(
+        self, *queries: metadata_pb2.ResolveRequest.Query, lease: str | None = None
+    ) -> list[metadata_pb2.ResolveResponse.Answer]:
+        request = metadata_pb2.ResolveRequest(lease=self.lease if lease is None else lease, queries=queries)
+        return list((await unary(self._stub.Resolve, request, timeout=SECONDS)).answers)
+
+    async def holds(self, repository: str, reference: str, lease: str | None = None) -> bool:
+        """Look a manifest up; whether its answer may be kept."""
+        (answer,) = await self.resolve(manifest_query(repository, reference), lease=lease)
+        return answer.held
+
+
+def manifest_query(repository: str, reference: str, **fields: Any) -> metadata_pb2.ResolveRequest.Query:
+    return metadata_pb2.ResolveRequest.Query(
+        manifest=metadata_pb2.GetManifestRequest(
+            repository=repository, reference=reference_message(reference), accept=ALL_TYPES, **fields
+        )
+    )
+
+
+def blob_query(repository: str, digest: str) -> metadata_pb2.ResolveRequest.Query:
+    return metadata_pb2.ResolveRequest.Query(
+        blob=metadata_pb2.StatBlobRequest(repository=repository, digest=digest)
+    )
 
 
 class Stack:
@@ -360,6 +457,13 @@ class Stack:
         channel = self.channel(address)
         assert await wait_until_serving(channel, timeout=SECONDS), running
         return self.client(channel, blobs[0], driver)
+
+    async def gateway(self, registry: Registry, *, silent: bool = False) -> Gateway:
+        """A gateway with a lease."""
+        gateway = Gateway(registry, silent=silent)
+        self._exits.push_async_callback(gateway.break_off)
+        await gateway.renew()
+        return gateway
 
     def client(self, channel: grpc.aio.Channel, blob: Address, driver: StorageDriver) -> Registry:
         """A client of a metadata service, and of the blob service behind it."""
@@ -488,3 +592,15 @@ def refused() -> Callable[[str], Any]:
         assert {entry.code.name for entry in caught.value.entries} == {code}, caught.value
 
     return check
+
+
+@pytest.fixture
+def manifest_of() -> Callable[..., metadata_pb2.ResolveRequest.Query]:
+    """`manifest_of(repository, reference)`: a query of Resolve."""
+    return manifest_query
+
+
+@pytest.fixture
+def blob_of() -> Callable[[str, str], metadata_pb2.ResolveRequest.Query]:
+    """`blob_of(repository, digest)`: a query of Resolve."""
+    return blob_query

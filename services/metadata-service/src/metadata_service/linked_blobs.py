@@ -104,8 +104,9 @@ class LinkedBlobs:
                 links = [repository.layer_link(each) for each in digests]
                 return links[0] in await self._objects.delete(links)
 
-        # All of the repository: gateways may keep the blob under aliases that nothing here lists.
-        if not await self._changes.run(remove, revoking=Revoked(repository.name)):
+        # The canonical digest stands for other aliases as well: answers about them have it.
+        revoking = Revoked(repository.name, digests=tuple(map(str, digests)))
+        if not await self._changes.run(remove, revoking=revoking):
             raise blob_unknown(digest)
 
     async def _read(self, repository: Repository, digest: Digest) -> BlobDescriptor:

@@ -14,15 +14,19 @@ from moorage.v1 import metadata_pb2
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """What is about to change. Without tags: all that the repository has."""
+    """What is about to change. Without tags and digests: all that the repository has.
+
+    A digest stands for what was asked for by it and for what was answered with it.
+    """
 
     repository: str
     tags: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
 
     @property
     def is_everything(self) -> bool:
         """Whether no answer about the repository remains."""
-        return not self.tags
+        return not self.tags and not self.digests
 
 
 class Outcome(Enum):
@@ -99,7 +103,7 @@ class Lease:
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._unconfirmed[number] = _Unconfirmed(self._clock(), outcome)
         message = metadata_pb2.LeaseResponse.Revocation(
-            number=number, repository=revoked.repository, tags=revoked.tags
+            number=number, repository=revoked.repository, tags=revoked.tags, digests=revoked.digests
         )
         self._outgoing.put_nowait(metadata_pb2.LeaseResponse(revocation=message))
         return outcome
