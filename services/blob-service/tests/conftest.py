@@ -204,21 +204,23 @@ Serve = Callable[..., Awaitable[BlobService]]
 
 @pytest.fixture
 async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
-    """Starts an instance of the service over a driver; `settings` is YAML that joins its configuration."""
+    """Starts an instance of the service over a driver; `settings` is YAML that joins its configuration.
+
+    It is at a unix socket unless an address is named.
+    """
     async with AsyncExitStack() as stack:
         count = 0
 
-        async def start(driver: StorageDriver, settings: str = "") -> BlobService:
+        async def start(driver: StorageDriver, settings: str = "", address: str = "") -> BlobService:
             nonlocal count
             count += 1
-            address = Address.parse(f"unix://{tmp_path}/{count}.sock")
+            at = Address.parse(address or f"unix://{tmp_path}/{count}.sock")
+            config = _config(settings)
             executor = stack.enter_context(_executor())
-            server = build_server(
-                _config(settings), address, Contents.of(_config(settings), driver, executor)
-            )
+            server = build_server(config, at, Contents.of(config, driver, executor))
             await server.start()
             stack.push_async_callback(server.stop, 1.0)
-            channel = open_channel(address)
+            channel = open_channel(at)
             stack.push_async_callback(channel.close)
             return BlobService(channel, driver)
 

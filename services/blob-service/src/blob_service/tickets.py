@@ -52,3 +52,6 @@ class Tickets:
         if loan is None or expires_at <= boot_seconds():
             raise RegistryError(ErrorCode.DENIED, {"reason": "no such ticket"})
         return loan
+
+    def __len__(self) -> int:
+        return len(self._loans)

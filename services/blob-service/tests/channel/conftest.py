@@ -161,17 +161,17 @@ ServeChannel = Callable[..., Any]
 async def serve_channel(
     storage: StorageDriver, tmp_path: Path, free_port: Callable[[], int]
 ) -> AsyncIterator[ServeChannel]:
-    """Starts the data channel; `settings` are of `services`, `tcp` serves a data port."""
+    """Starts the data channel: its configuration in YAML, and `tcp` for a data port."""
     executor = new_executor()
     threads = ThreadPool(storage.name, 4)
     servers = []
     with ExitStack() as exits:
 
-        async def start(settings: str = "", *, tcp: bool = False) -> Channel:
+        async def start(services: str = "", more: str = "", *, blob: str = "", tcp: bool = False) -> Channel:
             port = free_port() if tcp else 0
             address = Address.parse("127.0.0.1:1" if tcp else f"unix://{tmp_path}/run/blob.sock")
-            services = f"services: {{blob: {{dataport: {port}}}, {settings}}}"
-            config = parse(f"version: 0.1\nstorage: {{inmemory: {{}}}}\n{services}\n", {})
+            services = f"services: {{blob: {{dataport: {port}, {blob}}}, {services}}}"
+            config = parse(f"version: 0.1\nstorage: {{inmemory: {{}}}}\n{services}\n{more}\n", {})
             contents = Contents.of(config, storage, executor)
             server = build_data_server(config, address, contents, threads)
             await server.start()

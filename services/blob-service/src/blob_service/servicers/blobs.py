@@ -57,7 +57,7 @@ class BlobStore(BlobStoreServicer):
         if not self._data_port:
             raise RegistryError(ErrorCode.UNSUPPORTED, message="this blob service has no data port")
         if request.loan.WhichOneof("work") not in ("send", "receive"):
-            raise RegistryError(ErrorCode.RANGE_INVALID, {"reason": "a ticket is for sending or receiving"})
+            raise RegistryError(ErrorCode.UNSUPPORTED, message="a ticket is for sending or receiving")
         ticket = self._tickets.issue(request.loan)
         return blob_pb2.OpenResponse(ticket=ticket, port=self._data_port, expires_in=LIFETIME)
 
