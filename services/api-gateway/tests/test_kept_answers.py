@@ -44,23 +44,24 @@ def leased(start_registry):
     return start_registry(services={"metadata": {"lease": "3s"}})
 
 
-def test_what_was_asked_for_once_needs_no_other_service_any_more(leased, repository: str) -> None:
+def test_what_was_asked_for_once_needs_no_other_service_any_more(start_registry, repository: str) -> None:
+    registry = start_registry(services={"metadata": {"lease": "3s"}})
     config = b"a small configuration"
-    blob = f"/v2/{repository}/blobs/{leased.push_blob(repository, config)}"
-    digest, content = leased.push_image(repository, "v1")
+    blob = f"/v2/{repository}/blobs/{registry.push_blob(repository, config)}"
+    digest, content = registry.push_image(repository, "v1")
     for reference in ("v1", digest):
-        eventually_kept(leased, repository, reference)
-    leased.client.get(blob)
-    with leased.without(leased.blob):
+        eventually_kept(registry, repository, reference)
+    registry.client.get(blob)
+    with registry.without(registry.blob):
         for reference in ("v1", digest):
             path = f"/v2/{repository}/manifests/{reference}"
-            assert get(leased.client, repository, reference).content == content
-            assert leased.client.head(path, headers=ACCEPT).headers["content-length"] == str(len(content))
-            assert get(leased.client, repository, reference, **{"If-None-Match": digest}).status_code == 304
-        assert leased.client.head(blob).headers["content-length"] == str(len(config))
-        assert leased.client.get(blob).content == config
-        assert leased.client.get(blob, headers={"Range": "bytes=2-6"}).content == config[2:7]
-        several = leased.client.get(blob, headers={"Range": "bytes=0-0,-1"})
+            assert get(registry.client, repository, reference).content == content
+            assert registry.client.head(path, headers=ACCEPT).headers["content-length"] == str(len(content))
+            assert get(registry.client, repository, reference, **{"If-None-Match": digest}).status_code == 304
+        assert registry.client.head(blob).headers["content-length"] == str(len(config))
+        assert registry.client.get(blob).content == config
+        assert registry.client.get(blob, headers={"Range": "bytes=2-6"}).content == config[2:7]
+        several = registry.client.get(blob, headers={"Range": "bytes=0-0,-1"})
         assert (several.status_code, several.content.count(b"Content-Range: bytes ")) == (206, 2)
 
 
