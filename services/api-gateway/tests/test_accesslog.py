@@ -92,3 +92,23 @@ async def test_a_reader_that_stands_still_stops_neither_the_loop_nor_the_process
     lines = stream.getvalue().splitlines()
     assert lines[0] == "first"
     assert 1 < len(lines) < 100_000
+
+
+async def test_lines_are_written_in_pieces_that_no_other_writer_of_a_pipe_comes_between() -> None:
+    written: list[str] = []
+
+    class Pieces(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    log = AccessLog(Pieces())
+    lines = [f"{number} " + "x" * (number * 37 % 1000) for number in range(100)]
+    longest = "y" * 5000
+    for line in [*lines[:50], longest, *lines[50:]]:
+        log.add(line)
+    await log.close()
+    assert "".join(written).splitlines() == [*lines[:50], longest, *lines[50:]]
+    assert all(piece.endswith("\n") for piece in written)
+    assert sorted(len(piece) > 4096 for piece in written) == [*[False] * (len(written) - 1), True]
+    assert len(written) < 30

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import select
 import time
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TextIO
 from urllib.parse import quote
@@ -90,7 +92,7 @@ class AccessLog:
             while self._lines:
                 await asyncio.sleep(_COLLECT)
                 lines, self._lines = self._lines, []
-                await asyncio.to_thread(self._put, "".join(lines))
+                await asyncio.to_thread(self._put, lines)
                 if self._dropped:
                     log.warning("access log lines dropped: its reader is too slow", lines=self._dropped)
                     self._dropped = 0
@@ -99,6 +101,23 @@ class AccessLog:
         finally:
             self._writing = None
 
-    def _put(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+    def _put(self, lines: list[str]) -> None:
+        for piece in _pieces(lines):
+            self._stream.write(piece)
+            self._stream.flush()
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """The lines in as few pieces as are written whole: several processes may write to one pipe.
+
+    Source: pipe(7), PIPE_BUF. Lines are ASCII.
+    """
+    piece: list[str] = []
+    room = select.PIPE_BUF
+    for line in lines:
+        if len(line) > room and piece:
+            yield "".join(piece)
+            piece, room = [], select.PIPE_BUF
+        piece.append(line)
+        room -= len(line)
+    yield "".join(piece)
