@@ -35,15 +35,20 @@ def peaks_from_now_on(moorage: Up) -> dict[str, int]:
     """What each service holds now, bytes; its peak counts from here."""
     peaks = {}
     for service in SERVICES:
-        process = moorage.service(service)
-        reset_peak_memory(process.pid)
-        peaks[service] = peak_memory(process.pid)
+        for process in moorage.workers(service):
+            reset_peak_memory(process.pid)
+        peaks[service] = peaks_together(moorage, service)
     return peaks
+
+
+def peaks_together(moorage: Up, service: str) -> int:
+    """The peaks of the processes that do a service's work, bytes."""
+    return sum(peak_memory(process.pid) for process in moorage.workers(service))
 
 
 def assert_bounded(moorage: Up, before: dict[str, int], allowance: int) -> None:
     for service in SERVICES:
-        grown = peak_memory(moorage.service(service).pid) - before[service]
+        grown = peaks_together(moorage, service) - before[service]
         assert grown < allowance, f"{service} held {grown >> 20} MiB more than before"
 
 

@@ -62,12 +62,26 @@ class Up:
         return process
 
     def service(self, name: str) -> psutil.Process:
-        """The process of one service."""
+        """The process of one service; the parent, when it is several."""
+        processes = self._processes(name)
+        return next(each for each in processes if each.parent() not in processes)
+
+    def workers(self, name: str) -> list[psutil.Process]:
+        """The processes that do a service's work: the parent's children, or the only one."""
+        parent = self.service(name)
+        return [each for each in self._processes(name) if each.parent() == parent] or [parent]
+
+    def _processes(self, name: str) -> list[psutil.Process]:
+        found = []
         for process in self.process.tree():
-            command = process.cmdline()
+            try:
+                command = process.cmdline()
+            except psutil.NoSuchProcess:  # it has ended meanwhile
+                continue
             if "serve" in command and name in command:
-                return process
-        raise AssertionError(f"no process serves {name}:\n{self.process.tail()}")
+                found.append(process)
+        assert found, f"no process serves {name}:\n{self.process.tail()}"
+        return found
 
     def stop(self) -> None:
         """Stop it, if it still runs; fails when it does not end well."""
@@ -103,7 +117,8 @@ class Stack:
         # A unix socket's path is short; a test's folder need not be.
         self._sockets = tempfile.TemporaryDirectory(prefix="moorage-test-")
         self._addresses = {name: self._service_address(name) for name in ("blob", "metadata", "notifier")}
-        ports = {"blob": f", dataport: {free_port()}"} if self._tcp else {}
+        # One instance, whatever the machine: tests name its address and its process.
+        further = {"blob": ", workers: 1" + (f", dataport: {free_port()}" if self._tcp else "")}
         self.config = self.folder / "config.yml"
         self.config.write_text(
             "version: 0.1\nlog: {level: debug}\n"
@@ -112,7 +127,7 @@ class Stack:
             f"http: {{addr: '{self.address}', secret: {self.secret}}}\n"
             "services:\n"
             + "".join(
-                f"  {name}: {{addr: '{address}'{ports.get(name, '')}}}\n"
+                f"  {name}: {{addr: '{address}'{further.get(name, '')}}}\n"
                 for name, address in self._addresses.items()
             )
             + f"  nats: {{url: '{self.nats_url}'}}\n"
@@ -163,6 +178,32 @@ class Stack:
         try:
             for name in ("blob", "metadata", "gateway"):
                 other.start(name)
+            other.wait_ready()
+            yield other
+        finally:
+            other.stop()
+
+    @contextmanager
+    def another_gateway(self, *, metadata: str = "", env: Mapping[str, str] | None = None) -> Iterator[Stack]:
+        """A second gateway, of one process, on the same services; `metadata`: where it reaches that service."""
+        other = copy(self)
+        other.folder = self.folder / "another-gateway"
+        other.folder.mkdir()
+        other.processes = {}
+        other.env = {**self.env, "REGISTRY_HTTP_WORKERS": "1", **(env or {})}
+        other.port = free_port()
+        other.address = f"127.0.0.1:{other.port}"
+        other.url = f"http://{other.address}"
+        other._sockets = tempfile.TemporaryDirectory(prefix="moorage-test-")
+        other.config = other.folder / "config.yml"
+        metadata = metadata or self.target("metadata")
+        other.config.write_text(
+            self.config.read_text()
+            .replace(self.address, other.address)
+            .replace(self.target("metadata"), metadata)
+        )
+        try:
+            other.start("gateway")
             other.wait_ready()
             yield other
         finally:
