@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -111,6 +112,34 @@ async def test_an_address_that_cannot_be_had_is_an_error(tmp_path) -> None:
     (tmp_path / "blob.sock").write_text("in the way")
     with pytest.raises(OSError, match="not a socket"):
         await SERVICE.run(config(tmp_path), asyncio.Event())
+
+
+async def test_the_data_socket_is_there_while_it_serves(tmp_path) -> None:
+    stop = asyncio.Event()
+    task = asyncio.create_task(SERVICE.run(config(tmp_path), stop))
+    channel = open_channel(Address.parse(f"unix://{tmp_path}/blob.sock"))
+    assert await wait_until_serving(channel, timeout=10)
+    await channel.close()
+    assert (tmp_path / "blob.sock.data").is_socket()
+    stop.set()
+    await asyncio.wait_for(task, 10)
+    assert not (tmp_path / "blob.sock.data").exists()
+
+
+async def test_a_data_socket_that_cannot_be_had_is_an_error_that_leaves_nothing(tmp_path) -> None:
+    (tmp_path / "blob.sock.data").write_text("in the way")
+    with pytest.raises(OSError, match="not a socket"):
+        await SERVICE.run(config(tmp_path), asyncio.Event())
+    assert not (tmp_path / "blob.sock").exists()
+    assert (tmp_path / "blob.sock.data").read_text() == "in the way"
+
+
+async def test_a_data_port_that_cannot_be_had_is_an_error(tmp_path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as free:
+        address, port = f"127.0.0.1:{free.getsockname()[1]}", taken.getsockname()[1]
+        free.close()
+        with pytest.raises(OSError, match="in use"):
+            await SERVICE.run(config(tmp_path, addr=f"{address}, dataport: {port}"), asyncio.Event())
 
 
 async def test_the_services_answer_to_reflection(running_service) -> None:

@@ -121,3 +121,21 @@ async def test_many_readers_of_one_file_do_not_disturb_each_other(
         assert await read_all(place, offset) == content[offset:]
 
     await asyncio.gather(*(read_from(random.randrange(len(content))) for _ in range(10)))
+
+
+@pytest.mark.parametrize(("offset", "length"), [(0, None), (0, 10), (40, None), (40, 10), (96, None)])
+async def test_where_there_is_an_open_file_it_holds_the_bytes_at_their_offsets(
+    driver: StorageDriver, place: str, offset: int, length: int | None
+) -> None:
+    await driver.put_content(place, CONTENT)
+    async with await driver.reader(place, offset, length=length) as reader:
+        descriptor = reader.descriptor
+        if descriptor is not None:
+            assert os.fstat(descriptor).st_size == len(CONTENT)
+            assert os.pread(descriptor, len(CONTENT), 0) == CONTENT
+            # Nobody's position moves: several may send from it.
+            assert os.lseek(descriptor, 0, os.SEEK_CUR) == 0
+        received = b"".join([chunk async for chunk in reader])
+    end = len(CONTENT) if length is None else offset + length
+    assert received == CONTENT[offset:end]
+    assert reader.descriptor is None
