@@ -48,19 +48,33 @@ class Reader:
     """Reads answers one after the other from one connection."""
 
     def __init__(self, connection: socket.socket) -> None:
-        self._stream = connection.makefile("rb")
+        self._connection = connection
+        self._buffer = b""
 
     def answer(self) -> tuple[int, dict[str, str], bytes]:
-        status = int(self._stream.readline().split()[1])
-        fields: dict[str, str] = {}
-        while line := self._stream.readline().strip():
-            name, _, value = line.decode("latin-1").partition(": ")
-            fields[name] = value
-        bodiless = status in (100, 204, 304)
-        return status, fields, b"" if bodiless else self._stream.read(int(fields["content-length"]))
+        while b"\r\n\r\n" not in self._buffer:
+            self._receive()
+        text, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        first, *lines = text.decode("latin-1").split("\r\n")
+        status = int(first.split()[1])
+        fields = dict(line.split(": ", 1) for line in lines)
+        length = 0 if status in (100, 204, 304) else int(fields["content-length"])
+        while len(self._buffer) < length:
+            self._receive()
+        body, self._buffer = self._buffer[:length], self._buffer[length:]
+        return status, fields, body
 
     def rest(self) -> bytes:
-        return self._stream.read()
+        with contextlib.suppress(EOFError):
+            while True:
+                self._receive()
+        return self._buffer
+
+    def _receive(self) -> None:
+        data = self._connection.recv(MIB)
+        if not data:
+            raise EOFError
+        self._buffer += data
 
 
 def upload_path(registry, repository: str) -> str:
@@ -187,7 +201,7 @@ def test_a_body_shorter_than_its_length_is_kept_and_never_committed(registry, re
 
 def test_a_slow_reader_gets_every_byte(registry, blob: str) -> None:
     with registry.connect() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         connection.sendall(head("GET", blob))
         received = bytearray()
         while len(received) < len(CONTENT):

@@ -1083,8 +1083,8 @@ class Failed(_message.Message):
     BODY_ENDED_FIELD_NUMBER: _builtins.int
     moved: _builtins.int
     untouched: _builtins.bool
-    """Nothing was read from the connection: the body is where it was, and the gateway still has what it sent as the
-    loan's tail.
+    """Nothing was read from the connection, and nothing is wrong with the loan's tail: the body is where it was, as far
+    as the gateway itself did not splice it.
     """
     body_ended: _builtins.bool
     """The body was read to its end, the frame's tail as in Finished."""

@@ -114,7 +114,7 @@ class Loans:
         try:
             framing = framing_of(work)
         except RegistryError as error:
-            failed = blob_pb2.Failed(errors=error_details(error), untouched=gateway.is_local)
+            failed = blob_pb2.Failed(errors=error_details(error), untouched=True)
             await gateway.send(Event(failed=failed))
             return _outcome(failed)
         body = Body(client, framing, tail, on_end=None if gateway.is_local else body_ended)
@@ -132,7 +132,7 @@ class Loans:
             await gateway.send(Event(finished=finished), rest)
             return "finished"
         refused.moved = body.moved
-        refused.untouched = body.untouched and gateway.is_local
+        refused.untouched = body.untouched
         refused.body_ended = body.ended
         await gateway.send(Event(failed=refused), rest)
         if not (body.ended or gateway.is_local):

@@ -36,7 +36,10 @@ class TargetError(SpliceError):
 
 
 class Pipe:
-    """A pipe between two sockets, a context manager; `buffered` is how many bytes are in it."""
+    """A pipe between two sockets, a context manager.
+
+    `taken` counts bytes that went into it, `moved` those that came out, and `buffered` are between.
+    """
 
     def __init__(self) -> None:
         self._reading, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -45,6 +48,7 @@ class Pipe:
         except OSError:
             self._size = fcntl.fcntl(self._writing, fcntl.F_GETPIPE_SZ)
         self.buffered = 0
+        self.taken = 0
         self.moved = 0
 
     def __enter__(self) -> Self:
@@ -59,7 +63,7 @@ class Pipe:
     async def move(self, source: int, target: int, *, count: int | None, stall: float) -> bool:
         """Move `count` bytes, or (None) all there are until cancelled; false if the source ended before.
 
-        `moved` grows by what the target took. Neither socket may block. Raises SourceError or TargetError
+        Neither socket may block. Raises SourceError or TargetError
         when a socket fails, or nothing could be moved for `stall` seconds.
         """
         missing, turns, ended = count, 0, False
@@ -107,6 +111,7 @@ class Pipe:
         except OSError as error:
             raise SourceError(str(error)) from error
         self.buffered += read
+        self.taken += read
         return read
 
     def _drain(self, target: int) -> int:

@@ -73,6 +73,9 @@ class SplicingChannel(DataChannel):
                     raise service_gone() from error
                 finally:
                     await _cancel(sending)
+                if event.WhichOneof("event") == "failed" and pipe.taken:
+                    # What went into the pipe is gone from the connection, whoever has read it.
+                    event.failed.untouched = False
         return settle_body(lent, event, rest)
 
     async def close(self) -> None:
