@@ -30,7 +30,6 @@ def document(results: Results, quiet: Results | None) -> str:
     behind = tables.behind(results)
     return Template(_TEMPLATE.read_text()).substitute(
         values,
-        results_file=RESULTS,
         date=results.date,
         plan=results.options["plan"],
         facts=tables.table(["of", "this"], [[name, value] for name, value in facts.items()], names=2),

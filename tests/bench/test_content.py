@@ -29,7 +29,7 @@ def sent_by(blob: Blob) -> bytes:
 
 def unframed(wire: bytes) -> tuple[list[bytes], bytes]:
     """The chunks of a body, and what comes after it."""
-    chunks = []
+    chunks: list[bytes] = []
     while True:
         length, _, wire = wire.partition(b"\r\n")
         chunk, wire = wire[: int(length, 16)], wire[int(length, 16) :]

@@ -57,7 +57,7 @@ class Podman:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._podman = required("podman")
-        self._storage = [
+        self._storage: list[str | Path] = [
             "--root", folder / "root", "--runroot", folder / "run", "--storage-driver", "vfs",
             "--cgroup-manager", "cgroupfs",
         ]  # fmt: skip
