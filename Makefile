@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run check proto spec lock test-unit test soak bench
+.PHONY: help setup run check proto spec lock test-unit test test-ways soak bench
 
 # PYTHON=/path/to/python3 chooses the Python that .venv is made from; 3.11 or later.
 export PYTHON
@@ -12,6 +12,9 @@ export UV_PYTHON_DOWNLOADS := never
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := libs/moorage/src $(wildcard services/*/src)
+
+GATEWAY_TESTS := $(patsubst %,services/api-gateway/tests/test_%.py,blobs connections lending manifests uploads)
+UP_TESTS := $(patsubst %,tests/e2e/test_%.py,clients content oci_distribution uploads)
 
 # More arguments for pytest, such as PYTEST_ARGS="-n 4 -k upload".
 PYTEST_ARGS ?=
@@ -58,6 +61,13 @@ test-unit: $(VENV)/.synced ## Run the tests of the library and the services: no 
 test: $(VENV)/.synced ## Install what the end-to-end tests need, and run every test
 	@scripts/test-setup.sh
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+# What a client sees, once more over the ways that bytes take between hosts, and where there is no data channel and
+# nothing is kept in memory (tests/support/ways.py).
+test-ways: $(VENV)/.synced ## Run the tests of the HTTP interface over the other ways
+	@scripts/test-setup.sh
+	MOORAGE_WAY=spliced $(BIN)/pytest $(GATEWAY_TESTS) tests/e2e/test_transport.py $(PYTEST_ARGS)
+	MOORAGE_WAY=plain $(BIN)/pytest $(GATEWAY_TESTS) $(UP_TESTS) $(PYTEST_ARGS)
 
 # The campaigns at their whole length. MOORAGE_SEED repeats the random one.
 soak: export MOORAGE_KILLS ?= 200
