@@ -152,12 +152,12 @@ async def test_a_connection_without_a_loan_is_closed_in_time(channel, monkeypatc
 
 
 async def test_a_connection_may_wait_between_two_loans(channel, monkeypatch, pair, sends, content_of) -> None:
-    monkeypatch.setattr(server_module, "_LOAN_SECONDS", 0.1)
     digest = await channel.store(content_of(10))
     gateway = await channel.connect()
     gateway.lend(sends(digest, 10, (HEAD, 0, 10)), pair[0])
     await gateway.last()
-    await asyncio.sleep(0.3)
+    monkeypatch.setattr(server_module, "_LOAN_SECONDS", 0.2)
+    await asyncio.sleep(0.5)
     gateway.lend(sends(digest, 10, (HEAD, 0, 10)), pair[0])
     assert (await gateway.last())[0] == ["started", "finished"]
 
@@ -182,7 +182,11 @@ async def test_a_frame_in_mid_loan_ends_the_connection(
     before = descriptors()
     gateway = await channel.connect()
     gateway.lend(receives(upload, length=100), pair[0], tail=b"0123")
-    await asyncio.sleep(0.1)
+
+    async def stored() -> bool:
+        return await channel.offset(upload) == 4
+
+    await eventually(stored, "the loan is under way")
     gateway.lend(receives(upload, length=100), pair[0])
     assert await gateway.closed()
     gateway.close()

@@ -171,8 +171,8 @@ async def test_a_body_that_stands_still_is_refused(serve_channel, pair, receives
     upload = await channel.upload()
     gateway = await channel.connect()
     ours, theirs = pair
-    gateway.lend(receives(upload, length=10), ours)
     await send_all(theirs, b"0123")
+    gateway.lend(receives(upload, length=10), ours)
     _, failed, _ = await gateway.last()
     (error,) = failed.errors
     assert (error.code, error.http_status) == ("SIZE_INVALID", 408)
@@ -274,7 +274,7 @@ async def test_the_end_of_the_gateways_connection_keeps_what_came(
     assert (await again.last())[1].appended.offset == MIB + 4
 
 
-async def test_two_loans_of_one_upload_take_turns(channel, receives, content_of) -> None:
+async def test_two_loans_of_one_upload_take_turns(channel, receives, eventually) -> None:
     upload = await channel.upload()
     first, second = await channel.connect(), await channel.connect()
     (ours, theirs), (other, _) = socket.socketpair(), socket.socketpair()
@@ -283,7 +283,11 @@ async def test_two_loans_of_one_upload_take_turns(channel, receives, content_of)
         theirs.setblocking(False)
         other.setblocking(False)
         first.lend(receives(upload, length=8), ours, tail=b"0123")
-        await asyncio.sleep(0.05)
+
+        async def stored() -> bool:
+            return await channel.offset(upload) == 4
+
+        await eventually(stored, "the first one has the upload")
         second.lend(receives(upload, length=4), other, tail=b"late")
         await asyncio.sleep(0.05)
         await send_all(theirs, b"4567")

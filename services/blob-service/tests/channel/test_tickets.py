@@ -276,6 +276,7 @@ async def test_whoever_sends_no_ticket_is_left_soon_and_keeps_few_others_out(
     assert await (await port_channel.connect()).closed()
     for each in silent:
         assert await each.closed()
+    monkeypatch.undo()
     digest = await port_channel.store(content_of(10))
     gateway = await redeem(port_channel, sends(digest, 10, (HEAD, 0, 10)))
     assert (await gateway.event(exact=True))[0].WhichOneof("event") == "started"
