@@ -29,7 +29,7 @@ from itertools import pairwise
 NOTHING = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Operation:
     """A read or a write, by one client.
 

@@ -185,7 +185,7 @@ class Stack:
 
     @contextmanager
     def another_gateway(self, *, metadata: str = "", env: Mapping[str, str] | None = None) -> Iterator[Stack]:
-        """A second gateway, of one process, on the same services; `metadata`: where it reaches that service."""
+        """A second gateway, of one process, on the same services; `metadata` is where it reaches that one."""
         other = copy(self)
         other.folder = self.folder / "another-gateway"
         other.folder.mkdir()
