@@ -37,6 +37,8 @@ class Recording:
         # What the server calls a peer whose address it cannot tell: on a unix socket nobody has one.
         self._no_address = None if unix else ""
         self._access_log = access_log
+        # Each request that went well leaves one line: in the access log, where there is one.
+        self._completion_level = logging.INFO if access_log is None else logging.DEBUG
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -81,7 +83,9 @@ class Recording:
             metrics.observe(record, scope["method"])
         if self._access_log is not None:
             self._access_log.add(combined_line(record, scope, time.time()))
-        _log_completion(record, scope, headers, completed)
+        level = self._completion_level if completed else logging.INFO
+        if record.error is not None or log.is_enabled_for(level):
+            _log_completion(record, scope, headers, level, completed)
 
 
 def _content_type(headers: HeaderList) -> str:
@@ -91,10 +95,10 @@ def _content_type(headers: HeaderList) -> str:
     return ""
 
 
-def _log_completion(record: RequestRecord, scope: Scope, headers: Headers, completed: bool) -> None:
+def _log_completion(
+    record: RequestRecord, scope: Scope, headers: Headers, level: int, completed: bool
+) -> None:
     error = record.error
-    if error is None and not log.is_enabled_for(logging.INFO):
-        return
     fields: dict[str, object] = {
         "http.request.method": scope["method"],
         "http.request.host": headers.get(b"host") or "",
@@ -110,7 +114,7 @@ def _log_completion(record: RequestRecord, scope: Scope, headers: Headers, compl
     if record.user:
         fields["auth.user.name"] = record.user
     if error is None:
-        log.info("response completed" if completed else "client went away", **fields)
+        log.log(level, "response completed" if completed else "client went away", **fields)
         return
     fields["err.code"] = error.code.name.lower()
     fields["err.message"] = error.entries[0].message or error.code.message
