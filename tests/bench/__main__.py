@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
 from bench import plan
 from bench.machine import machine, versions
@@ -114,5 +116,11 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
+def _end(number: int, _frame: FrameType | None) -> None:
+    """End as after an error, so that the registries stop and their storage goes."""
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 
 from bench import __main__ as bench
@@ -13,19 +17,23 @@ from bench import report
 from bench.registries import NAMES
 from bench.results import read
 from bench.tables import GROUPS
+from support.processes import Process, wait_until
 
+COMMANDS_AND_GROWTH = ("--skip", "commands", "--skip", "growth")
 # One request by wrk and one HEAD are enough.
-SOME = (
-    "--skip",
-    "growth",
-    *(part for word in ("/v2/", "by digest", "HEAD manifest", "GET blob") for part in ("--skip", word)),
+FEW_REQUESTS = tuple(
+    part for word in ("/v2/", "by digest", "HEAD manifest", "GET blob") for part in ("--skip", word)
 )
 
 
 @pytest.mark.parametrize(
     ("words", "groups"),
-    [(SOME, set(GROUPS) - {"growth"}), (("--only", "growth"), {"growth"})],
-    ids=["registries of their own", "one growing storage tree"],
+    [
+        ((*COMMANDS_AND_GROWTH, *FEW_REQUESTS), set(GROUPS) - {"commands", "growth"}),
+        (("--only", "commands"), {"commands"}),
+        (("--only", "growth"), {"growth"}),
+    ],
+    ids=["requests and blobs", "whole commands", "one growing storage tree"],
 )
 def test_operations_run_against_both_registries_and_become_a_report(
     words: Sequence[str], groups: set[str], tmp_path: Path
@@ -54,3 +62,21 @@ def test_operations_run_against_both_registries_and_become_a_report(
 
 def test_words_that_name_no_operation_are_an_error(tmp_path: Path) -> None:
     assert bench.main(["--tiny", "--storage", str(tmp_path), "--only", "no-such-operation"]) == 1
+
+
+def test_a_benchmark_that_is_ended_stops_its_registries_and_removes_their_storage(tmp_path: Path) -> None:
+    path = os.pathsep.join(part for part in sys.path if part)
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    process = Process(
+        [sys.executable, "-m", "bench", "--storage", storage, "--only", "GET /v2/"],
+        log=tmp_path / "bench.log",
+        env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(storage)},
+    )
+    wait_until(lambda: "GET /v2/" in process.log.read_text(), timeout=90, what="an operation was measured")
+    children = process.tree()[1:]
+    assert children
+    process.signal(signal.SIGTERM)
+    wait_until(lambda: not process.running(), timeout=60, what="the benchmark has ended")
+    assert [child for child in children if psutil.pid_exists(child.pid)] == []
+    assert list(storage.iterdir()) == []
