@@ -184,6 +184,21 @@ def two_gateways(stack: Stack, *, metadata: str = "") -> Iterator[TwoGateways]:
         yield TwoGateways(stack, second, debug)
 
 
+@contextmanager
+def network_to(stack: Stack, service: str) -> Iterator[tuple[str, Process]]:
+    """A network of its own to a service that listens on TCP: its address, and the process that it is."""
+    port = free_port()
+    target = stack.target(service).rpartition(":")[2]
+    network = Process(
+        [sys.executable, forwarder.__file__, str(port), target], log=stack.folder / "network.log"
+    )
+    try:
+        wait_until(lambda: accepts_connections(port), timeout=30, what="the network forwards")
+        yield f"127.0.0.1:{port}", network
+    finally:
+        network.kill()
+
+
 def interrupted(process: Process, pauses: random.Random, clients: Clients) -> None:
     """Stop a process for a while, and let it run for a while.
 
@@ -221,18 +236,12 @@ def test_no_pull_finds_an_older_tag_while_a_gateway_is_cut_off_from_the_metadata
     tmp_path: Path,
 ) -> None:
     pauses = random.Random(SEED)
-    with running_stack(tmp_path / "stack", tcp=True) as stack:
-        port = free_port()
-        target = stack.target("metadata").rpartition(":")[2]
-        network = Process(
-            [sys.executable, forwarder.__file__, str(port), target], log=tmp_path / "forwarder.log"
-        )
-        try:
-            wait_until(lambda: accepts_connections(port), timeout=30, what="the forwarder listens")
-            with two_gateways(stack, metadata=f"127.0.0.1:{port}") as gateways:
-                gateways.run(lambda: interrupted(network, pauses, gateways.clients))
-        finally:
-            network.kill()
+    with (
+        running_stack(tmp_path / "stack", tcp=True) as stack,
+        network_to(stack, "metadata") as (address, network),
+        two_gateways(stack, metadata=address) as gateways,
+    ):
+        gateways.run(lambda: interrupted(network, pauses, gateways.clients))
 
 
 @pytest.mark.timeout(120 + 2 * SECONDS)
@@ -249,3 +258,42 @@ def test_no_pull_finds_an_older_tag_while_the_metadata_service_is_killed_and_res
 
     with two_gateways(stack) as gateways:
         gateways.run(restart)
+
+
+@pytest.mark.timeout(120 + 2 * SECONDS)
+def test_no_pull_finds_an_older_tag_while_the_metadata_service_is_restarted_behind_a_gateway_that_is_cut_off(
+    tmp_path: Path,
+) -> None:
+    """The gateway relies on a lease of which the new process knows nothing."""
+    lease = 6.0
+    with running_stack(tmp_path / "stack", tcp=True) as stack:
+        # Longer than a restart takes.
+        stack.env = {**stack.env, "REGISTRY_SERVICES_METADATA_LEASE": f"{lease:g}s"}
+
+        def restart() -> None:
+            stack.kill("metadata")
+            stack.start("metadata")
+            stack.wait_ready()
+
+        restart()
+        with (
+            network_to(stack, "metadata") as (address, network),
+            two_gateways(stack, metadata=address) as gateways,
+        ):
+
+            def restart_unseen() -> None:
+                # Until there is something in memory again.
+                time.sleep(lease + 1)
+                with gateways.clients.latecomers("second") as ask:
+                    network.signal(signal.SIGSTOP)
+                    try:
+                        restart()
+                        # Pushes through the other gateway would be acknowledged now if they did not wait.
+                        time.sleep(1)
+                        ask()
+                        time.sleep(0.1)
+                    finally:
+                        network.signal(signal.SIGCONT)
+                time.sleep(lease + 1)
+
+            gateways.run(restart_unseen)
