@@ -1,7 +1,8 @@
 """Takes connections from a listening socket that other processes may take from as well.
 
 libuv accepts until the queue is empty: of several processes on one socket, one would take a whole burst. Here
-the event loop is asked anew after each connection, so whoever is idle is as near to the next one.
+the event loop is asked anew after each connection, and who has more connections than another process leaves
+it a moment to take the next one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from collections.abc import Callable
 
 import structlog
 
+from api_gateway.loads import ONLY_LOAD, Load
+
 log = structlog.get_logger("api_gateway.acceptor")
+
+# Seconds that a process with fewer connections has for the next one: it may be in the middle of requests.
+_HEAD_START = 0.002
 
 # Seconds without accepting when there is no room for another connection: those that end make it.
 _PAUSE = 0.2
@@ -25,11 +31,16 @@ _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 class Acceptor:
     """Accepts on `listener`, which must not block, from `start` to `close`; the caller closes the socket.
 
-    `new_protocol` makes the protocol of each connection. It has what uvicorn wants of an `asyncio.Server`.
+    `new_protocol` makes the protocol of each connection, and `load` has other processes' connections beside
+    this one's, which it counts in; whoever sees a connection end counts it out. It has what uvicorn wants of
+    an `asyncio.Server`.
     """
 
-    def __init__(self, listener: socket.socket, new_protocol: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self, listener: socket.socket, new_protocol: Callable[[], asyncio.Protocol], load: Load = ONLY_LOAD
+    ) -> None:
         self._listener = listener
+        self._load = load
         self._new_protocol = new_protocol
         self._loop = asyncio.get_running_loop()
         self._connecting: set[asyncio.Task[None]] = set()
@@ -40,7 +51,7 @@ class Acceptor:
     def start(self) -> None:
         """Accept from now on."""
         self._open = True
-        self._loop.add_reader(self._listener, self._accept)
+        self._loop.add_reader(self._listener, self._look)
 
     def close(self) -> None:
         """Accept nothing more."""
@@ -55,8 +66,18 @@ class Acceptor:
         """Wait until what was accepted has its protocol."""
         await asyncio.gather(*self._connecting, return_exceptions=True)
 
+    def _look(self) -> None:
+        """Take one connection, or leave it to others: this is called again when there are more."""
+        if self._load.is_lowest:
+            self._accept()
+        else:
+            self._pause(_HEAD_START, self._accept_what_was_left)
+
+    def _accept_what_was_left(self) -> None:
+        self.start()
+        self._accept()
+
     def _accept(self) -> None:
-        """Take one connection: this is called again when there are more."""
         try:
             connection, _ = self._listener.accept()
         except BlockingIOError:
@@ -72,6 +93,7 @@ class Acceptor:
         if self._full:
             self._full = False
             log.warning("connections are accepted again")
+        self._load.opened()
         connection.setblocking(False)
         task = self._loop.create_task(self._connect(connection))
         self._connecting.add(task)
@@ -81,14 +103,18 @@ class Acceptor:
         if not self._full:
             self._full = True
             log.error("no connection can be accepted for now", error=error.strerror)
+        self._pause(_PAUSE, self.start)
+
+    def _pause(self, seconds: float, then: Callable[[], None]) -> None:
         self._loop.remove_reader(self._listener)
-        self._resuming = self._loop.call_later(_PAUSE, self.start)
+        self._resuming = self._loop.call_later(seconds, then)
 
     async def _connect(self, connection: socket.socket) -> None:
         try:
             transport, _ = await self._loop.connect_accepted_socket(self._new_protocol, connection)
         except OSError as error:
             connection.close()
+            self._load.closed()
             log.debug("a connection ended as it was accepted", error=str(error))
             return
         if not self._open:

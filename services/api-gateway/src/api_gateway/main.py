@@ -17,6 +17,7 @@ from api_gateway.clients.lookups import Lookups
 from api_gateway.clients.metadata import MetadataClient
 from api_gateway.debug import debug_server, of_this_process
 from api_gateway.health import HealthState, running
+from api_gateway.loads import ONLY_LOAD, Load
 from api_gateway.memory import Memory, holding
 from api_gateway.server import listening, serving
 from api_gateway.state import StateSigner, signing_secret
@@ -36,7 +37,10 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
     """
     parent = inherited()
     if parent is not None:
-        async with enlisted() as ready, opened(config, parent.listener, health=parent.health):
+        async with (
+            enlisted() as ready,
+            opened(config, parent.listener, health=parent.health, load=parent.load),
+        ):
             ready()
             await stop.wait()
         return
@@ -49,7 +53,11 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def opened(
-    config: Configuration, listener: socket.socket, *, health: HealthState | None = None
+    config: Configuration,
+    listener: socket.socket,
+    *,
+    health: HealthState | None = None,
+    load: Load = ONLY_LOAD,
 ) -> AsyncIterator[None]:
     """A gateway that serves on a listening socket while the context is open.
 
@@ -85,7 +93,7 @@ async def opened(
             access_log=access_log,
         )
         await stack.enter_async_context(
-            serving(build_app(config, parts), listener, drain=config.http.draintimeout)
+            serving(build_app(config, parts), listener, drain=config.http.draintimeout, load=load)
         )
         yield
 

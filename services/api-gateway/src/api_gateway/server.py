@@ -9,11 +9,13 @@ import socket
 import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from api_gateway.acceptor import Acceptor
+from api_gateway.loads import ONLY_LOAD, Load
 from api_gateway.protocol import GatewayProtocol
 from moorage.config import Configuration, split_host_port
 
@@ -100,13 +102,32 @@ def listen(config: Configuration) -> socket.socket:
         raise OSError(f"cannot listen on {http.addr}: {error.strerror or error}") from error
 
 
+class _Connections(set[Any]):
+    """uvicorn's set of connections, which are counted out as they leave it."""
+
+    def __init__(self, load: Load) -> None:
+        super().__init__()
+        self._load = load
+
+    def discard(self, connection: Any) -> None:
+        """Forget a connection that has ended."""
+        if connection in self:
+            self.remove(connection)
+            self._load.closed()
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server with our way of accepting, and without its signal handlers: `moorage` has them."""
+
+    def __init__(self, config: uvicorn.Config, load: Load) -> None:
+        super().__init__(config)
+        self._load = load
+        self.server_state.connections = _Connections(load)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept."""
         await self.lifespan.startup()
-        acceptors = [Acceptor(listener, self._new_protocol) for listener in sockets or ()]
+        acceptors = [Acceptor(listener, self._new_protocol, self._load) for listener in sockets or ()]
         for acceptor in acceptors:
             acceptor.start()
         # uvicorn closes them first at the end, as the asyncio servers that it would have made itself.
@@ -125,8 +146,13 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, listener: socket.socket, *, drain: float) -> AsyncIterator[None]:
-    """Serve while the context is open; then stop accepting, and give requests under way `drain` seconds."""
+async def serving(
+    app: ASGIApp, listener: socket.socket, *, drain: float, load: Load = ONLY_LOAD
+) -> AsyncIterator[None]:
+    """Serve while the context is open; then stop accepting, and give requests under way `drain` seconds.
+
+    `load` is what the processes that accept from the same listener share.
+    """
     config = uvicorn.Config(
         app,
         http=GatewayProtocol,
@@ -141,7 +167,7 @@ async def serving(app: ASGIApp, listener: socket.socket, *, drain: float) -> Asy
         # uvicorn types it as whole seconds and hands it to asyncio.wait_for.
         timeout_graceful_shutdown=drain,  # type: ignore[arg-type]
     )
-    server = _Server(config)
+    server = _Server(config, load)
     task = asyncio.ensure_future(server.serve(sockets=[listener]))
     try:
         while not server.started:

@@ -17,10 +17,12 @@ from api_gateway.checks import configured_checks
 from api_gateway.clients.instances import BlobInstances
 from api_gateway.debug import debug_server
 from api_gateway.health import HealthState, running
+from api_gateway.loads import InheritedLoad, Load, SharedLoads
 from api_gateway.server import listening
 from api_gateway.sharedhealth import InheritedHealth, PublishedHealth
 from api_gateway.state import signing_secret
 from moorage.config import Configuration
+from moorage.supervisor.parent_death import WORKER
 from moorage.workers import Fleet, Roster, Workers
 
 log = structlog.get_logger("api_gateway")
@@ -28,6 +30,7 @@ log = structlog.get_logger("api_gateway")
 # Each names a descriptor that a worker inherits.
 _LISTENER = "MOORAGE_GATEWAY_LISTENER"
 _HEALTH = "MOORAGE_GATEWAY_HEALTH"
+_LOADS = "MOORAGE_GATEWAY_LOADS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Inherited:
 
     listener: socket.socket
     health: HealthState
+    load: Load
 
 
 def inherited(environ: Mapping[str, str] = os.environ) -> Inherited | None:
@@ -43,7 +47,8 @@ def inherited(environ: Mapping[str, str] = os.environ) -> Inherited | None:
     if _LISTENER not in environ:
         return None
     listener = socket.socket(fileno=int(environ[_LISTENER]))
-    return Inherited(listener, InheritedHealth(int(environ[_HEALTH])))
+    load = InheritedLoad(int(environ[_LOADS]), int(environ[WORKER]))
+    return Inherited(listener, InheritedHealth(int(environ[_HEALTH])), load)
 
 
 @asynccontextmanager
@@ -52,6 +57,7 @@ async def _opened(config: Configuration, roster: Roster) -> AsyncIterator[Fleet]
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listening(config))
         health = stack.enter_context(closing(PublishedHealth()))
+        loads = stack.enter_context(closing(SharedLoads(config.http.worker_count)))
         instances = BlobInstances(config.services.blob.instances, config.services)
         stack.push_async_callback(instances.close)
         await stack.enter_async_context(running(configured_checks(config, instances.serving), health))
@@ -59,6 +65,7 @@ async def _opened(config: Configuration, roster: Roster) -> AsyncIterator[Fleet]
         environment: dict[str, str | None] = {
             _LISTENER: str(listener.fileno()),
             _HEALTH: str(health.descriptor),
+            _LOADS: str(loads.descriptor),
         }
         if config.http.secret is None:
             # All of them must accept what one has signed.
@@ -66,8 +73,9 @@ async def _opened(config: Configuration, roster: Roster) -> AsyncIterator[Fleet]
         log.info("the gateway listens", address=config.http.addr, net=config.http.net)
         yield Fleet(
             environments=[environment] * config.http.worker_count,
-            descriptors=(listener.fileno(), health.descriptor),
+            descriptors=(listener.fileno(), health.descriptor, loads.descriptor),
             close=listener.close,
+            ended=loads.absent,
         )
 
 

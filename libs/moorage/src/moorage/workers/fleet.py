@@ -10,7 +10,7 @@ from moorage.config import Configuration
 from moorage.workers.roster import Roster
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     """Nothing is shared."""
 
 
@@ -21,11 +21,13 @@ class Fleet:
     `environments` holds for each what it finds in its environment beside the parent's; None takes a variable
     away. `descriptors` are files of the parent that every worker inherits under the same numbers. The parent
     calls `close` when the workers are about to stop: whatever they share must not outlive them in the parent.
+    It calls `ended` with a worker's number, from 1, when that one has ended, each time.
     """
 
     environments: Sequence[Mapping[str, str | None]]
     descriptors: tuple[int, ...] = ()
     close: Callable[[], None] = _nothing
+    ended: Callable[[int], None] = _nothing
 
 
 Opened = Callable[[Configuration, Roster], AbstractAsyncContextManager[Fleet]]

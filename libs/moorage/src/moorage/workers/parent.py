@@ -61,6 +61,10 @@ def _programs(
         return roster.has(pid)
 
     def program(number: int, own: Mapping[str, str | None]) -> Program:
+        def ended(pid: int) -> None:
+            roster.dismiss(pid)
+            fleet.ended(number)
+
         ours = {SUPERVISED: str(os.getpid()), WORKER: str(number), ROSTER: str(roster.descriptor)}
         merged = {**environ, **own, **ours}
         return Program(
@@ -71,7 +75,7 @@ def _programs(
             # Less than a supervisor of ours gives us.
             drain_limit=config.http.draintimeout + DRAIN_MARGIN / 2,
             descriptors=(roster.descriptor, *fleet.descriptors),
-            ended=roster.dismiss,
+            ended=ended,
         )
 
     return [program(number, own) for number, own in enumerate(fleet.environments, start=1)]
