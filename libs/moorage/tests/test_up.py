@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -89,6 +90,10 @@ class Up:
             found[command[command.index("serve") + 1] if "serve" in command else process.name()] = process
         return found
 
+    @property
+    def descendants(self) -> list[psutil.Process]:
+        return psutil.Process(self._process.pid).children(recursive=True)
+
     def send(self, number: signal.Signals) -> None:
         """As a terminal does: to the whole foreground group."""
         os.killpg(self._process.pid, number)
@@ -124,6 +129,9 @@ def environment(tmp_path: Path, short_folder: Path) -> dict[str, str]:
         "XDG_RUNTIME_DIR": str(short_folder),
         "MOORAGE_DATA_DIR": str(tmp_path / "data"),
         "REGISTRY_HTTP_ADDR": f"127.0.0.1:{free_port()}",
+        # Whatever the machine.
+        "REGISTRY_HTTP_WORKERS": "2",
+        "REGISTRY_SERVICES_BLOB_WORKERS": "1",
     }
 
 
@@ -209,18 +217,57 @@ def test_whatever_is_killed_is_started_again(up, environment, tmp_path: Path) ->
 
 def test_nothing_outlives_a_supervisor_that_is_killed_and_the_next_one_cleans_up(up, tmp_path: Path) -> None:
     killed = up().until_ready()
-    children = killed.children
+    everything = killed.descendants
     left_over = runtime_folder(tmp_path / "data")
     secret = (tmp_path / "data" / "http.secret").read_text()
     killed.send(signal.SIGKILL)
     killed.wait()
-    until(lambda: all(is_gone(child) for child in children.values()), "every child ends")
+    until(lambda: all(is_gone(process) for process in everything), "every process ends")
     assert left_over.exists()
     running = up().until_ready()
     assert not left_over.exists()
     assert (tmp_path / "data" / "http.secret").read_text() == secret
     running.send(signal.SIGTERM)
     assert running.wait() == 0
+
+
+def test_services_of_several_processes_come_up_serve_and_go(up, environment, tmp_path: Path) -> None:
+    running = up(REGISTRY_SERVICES_BLOB_WORKERS="2").until_ready()
+    children = running.children
+    assert set(children) == {*SERVICES, "nats-server"}
+    workers = {name: len(children[name].children()) for name in SERVICES}
+    assert workers == {"gateway": 2, "blob": 2, "metadata": 0, "notifier": 0}
+    address = f"http://{environment['REGISTRY_HTTP_ADDR']}"
+    with urllib.request.urlopen(f"{address}/v2/_catalog", timeout=10) as answer:
+        assert json.load(answer) == {"repositories": []}
+    runtime = runtime_folder(tmp_path / "data")
+    assert {path.name for path in runtime.glob("blob*.sock")} >= {"blob.1.sock", "blob.2.sock"}
+    everything = running.descendants
+    assert len(everything) == 9
+    running.send(signal.SIGINT)
+    assert running.wait() == 0
+    assert all(is_gone(process) for process in everything)
+    assert not runtime.exists()
+    assert not [line for line in running.errors if re.search("level=(warning|error)|Traceback", line)]
+
+
+def test_a_second_ctrl_c_ends_the_workers_too(up, environment) -> None:
+    running = up(REGISTRY_HTTP_DRAINTIMEOUT="60s").until_ready()
+    everything = running.descendants
+    host, _, port = environment["REGISTRY_HTTP_ADDR"].partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as busy:
+        # A request that is under way as long as its body does not come.
+        busy.sendall(b"POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+        location = re.search(rb"location: http://[^/]+(\S+)", busy.recv(65536))
+        assert location is not None
+        busy.sendall(b"PATCH %b HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nfour" % location[1])
+        time.sleep(0.5)
+        running.send(signal.SIGINT)
+        time.sleep(1)
+        assert any(not is_gone(process) for process in everything)
+        running.send(signal.SIGINT)
+        assert running.wait(20) == 1
+        until(lambda: all(is_gone(process) for process in everything), "every process ends", seconds=10)
 
 
 def test_an_address_in_use_fails_at_once_in_one_line(up, environment, tmp_path: Path) -> None:
