@@ -21,15 +21,15 @@ class SmallBlobs:
         self._memory = memory
         self._timeout = timeout
 
-    def takes(self, blob: LinkedBlob) -> bool:
-        """Whether the blob is small, and small ones are kept."""
-        return blob.size <= SMALL and self._memory.is_on
-
-    async def content(self, blob: LinkedBlob) -> bytes:
+    async def content(self, blob: LinkedBlob) -> bytes | None:
         """A small blob's bytes, verified by the blob service.
 
-        Raises RegistryError: BLOB_UNKNOWN, UNAVAILABLE, and UNKNOWN when the blob is of another length.
+        None if the blob is to be read as a large one is: it is not small, small ones are not kept, or the
+        service is unavailable in this way, which the others need not share. Raises RegistryError:
+        BLOB_UNKNOWN, and UNKNOWN when the blob is of another length.
         """
+        if blob.size > SMALL or not self._memory.is_on:
+            return None
         kept = self._memory.content(blob.digest)
         if kept is not None:
             metrics.CONTENT_HITS.inc()
@@ -40,6 +40,8 @@ class SmallBlobs:
         try:
             content = (await unary(instance.store.Get, request, timeout=self._timeout)).content
         except RegistryError as error:
+            if error.code is ErrorCode.UNAVAILABLE:
+                return None
             if error.code is not ErrorCode.SIZE_INVALID:
                 raise
             # Its descriptor says that it is small: it is not the client who asked for too much.

@@ -67,8 +67,8 @@ class BlobRoutes:
             await self._serve_ranges(request, blob, ranges)
         elif request.method == "HEAD" or blob.size == 0:
             await request.respond(200, blob.fields, length=blob.size)
-        elif self._small.takes(blob):
-            await request.respond(200, blob.fields, await self._small.content(blob))
+        elif (content := await self._small.content(blob)) is not None:
+            await request.respond(200, blob.fields, content)
         else:
             body = _Body(blob.size, [(b"", ByteRange(0, blob.size))])
             await self._send(request, 200, [*blob.fields], blob, body)
@@ -86,17 +86,17 @@ class BlobRoutes:
         else:
             headers = [*blob.fields, field(b"content-range", ranges[0].content_range(blob.size))]
             body = _Body(ranges[0].length, [(b"", ranges[0])])
-        await self._send(request, 206, headers, blob, body)
+        content = None if request.method == "HEAD" else await self._small.content(blob)
+        if content is not None:
+            await request.respond(206, headers, body.cut(content))
+        else:
+            await self._send(request, 206, headers, blob, body)
 
     async def _send(
         self, request: Request, status: int, headers: HeaderList, blob: LinkedBlob, body: _Body
     ) -> None:
         if body.length == 0 or request.method == "HEAD":
             await request.respond(status, headers, length=body.length)
-            return
-        if self._small.takes(blob):
-            content = await self._small.content(blob)
-            await request.respond(status, headers, body.cut(content))
             return
         if request.can_lend_response:
             try:
