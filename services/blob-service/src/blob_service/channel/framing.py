@@ -17,6 +17,8 @@ _LINE = 4096
 _TRAILERS = 16 * 1024
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\r\n]*)?")
+# What stands between two chunks, mostly: one match for two lines.
+_BETWEEN = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})\r\n")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n]*")
 
 
@@ -122,6 +124,10 @@ class Chunked:
         return position
 
     def _chunk_end(self, buffer: bytearray, position: int, end: int) -> int:
+        between = None if self._line else _BETWEEN.match(buffer, position, end)
+        if between is not None and (size := int(between[1], 16)):
+            self._missing = size
+            return between.end()
         line, position = self._next_line(buffer, position, end, 0)
         if line:
             raise MalformedBodyError("a chunk is longer than its size")
