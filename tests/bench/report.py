@@ -32,6 +32,7 @@ def document(results: Results, quiet: Results | None) -> str:
         values,
         date=results.date,
         plan=results.options["plan"],
+        rounds=max((run.round + 1 for row in results.rows for run in row.runs), default=0),
         facts=tables.table(["of", "this"], [[name, value] for name, value in facts.items()], names=2),
         services=tables.memory_table(results) or _NOT_MEASURED,
         quiet=(tables.group_table(quiet, "requests") if quiet else "") or _NOT_MEASURED,
