@@ -5,6 +5,7 @@ The blob service here is real; where one has to die in mid-loan, a data socket t
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -17,6 +18,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api_gateway.clients.channel import ChannelUnavailableError
+from api_gateway.clients.channel.lending import LendingChannel
+from api_gateway.connection import LentBody
 from moorage.channel import FrameBuffer, pack_frame
 from moorage.v1 import blob_pb2
 
@@ -315,6 +319,29 @@ def test_a_service_that_died_in_mid_body_is_unavailable_and_the_connection_is_cl
         status, fields, _ = reader.answer()
         assert (status, fields["connection"], fields["retry-after"]) == (503, "close", "1")
         assert reader.rest() == b""
+
+
+async def test_a_connection_that_died_while_it_was_idle_leaves_the_body_where_it_was(
+    short_folder: Path,
+) -> None:
+    path = short_folder / "idle.data"
+    client, _peer = socket.socketpair()
+    client.setblocking(False)
+    channel = LendingChannel(path, silence=5)
+    work = blob_pb2.ReceiveLoan(append=blob_pb2.AppendHeader(), length=5)
+    with socket.socket(socket.AF_UNIX) as listener, client, _peer:
+        listener.bind(str(path))
+        listener.listen()
+        first = asyncio.ensure_future(channel.receive(LentBody(client.fileno(), b"small"), work))
+        service, _ = await asyncio.to_thread(listener.accept)
+        finished = blob_pb2.Finished(moved=5, appended=blob_pb2.Upload(offset=5))
+        service.sendall(pack_frame(blob_pb2.LoanEvent(finished=finished)))
+        await first
+        # The event loop has not seen yet that the service is gone.
+        service.close()
+        with pytest.raises(ChannelUnavailableError):
+            await channel.receive(LentBody(client.fileno(), b"small"), work)
+    await channel.close()
 
 
 def test_without_a_data_socket_bytes_go_by_grpc(dying) -> None:

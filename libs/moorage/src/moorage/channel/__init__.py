@@ -1,7 +1,7 @@
 """The data channel's wire format, which gateway and blob service share. Source: blob.proto."""
 
 from moorage.channel.frames import MAX_MESSAGE, MAX_TAIL, Frame, FrameBuffer, FrameError, pack_frame
-from moorage.channel.sockets import data_socket
+from moorage.channel.sockets import data_socket, set_up_tcp
 
 __all__ = [
     "MAX_MESSAGE",
@@ -11,4 +11,5 @@ __all__ = [
     "FrameError",
     "data_socket",
     "pack_frame",
+    "set_up_tcp",
 ]

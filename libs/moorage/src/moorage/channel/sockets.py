@@ -1,12 +1,22 @@
-"""Where the data channel listens on one host."""
+"""The data channel's sockets: where it listens on one host, and how its TCP connections are set up."""
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from moorage.rpc.address import UNIX_PATH_MAX, Address
 
 _SUFFIX = ".data"
+
+# A peer that vanishes without a word is noticed within a minute.
+_TCP_OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
 
 
 def data_socket(address: Address) -> Path | None:
@@ -15,3 +25,9 @@ def data_socket(address: Address) -> Path | None:
         return None
     path = address.path.with_name(address.path.name + _SUFFIX)
     return path if len(str(path).encode()) <= UNIX_PATH_MAX else None
+
+
+def set_up_tcp(connection: socket.socket) -> None:
+    """Send at once, and notice a peer that is gone. Raises OSError when it has gone already."""
+    for level, option, value in _TCP_OPTIONS:
+        connection.setsockopt(level, option, value)

@@ -12,7 +12,7 @@ import structlog
 
 from blob_service.channel.gateway import Gateway, GatewayGoneError, ProtocolError, Received
 from blob_service.channel.loans import Loans
-from moorage.channel import data_socket
+from moorage.channel import data_socket, set_up_tcp
 from moorage.rpc import Address
 from moorage.rpc.server import prepare_socket
 
@@ -34,14 +34,6 @@ _TICKET_SECONDS = 10.0
 _REST = 0.5
 
 _CREDENTIALS = struct.Struct("3i")
-
-_TCP_OPTIONS = (
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-)
 
 
 class DataServer:
@@ -124,8 +116,7 @@ class DataServer:
             log.warning("the data channel has too many connections", connections=len(self._connections))
             return False
         if not local:
-            for level, option, value in _TCP_OPTIONS:
-                connection.setsockopt(level, option, value)
+            set_up_tcp(connection)
             return True
         user = peer_user(connection)
         if user in (0, os.geteuid()):

@@ -7,22 +7,16 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
+from api_gateway.clients.channel.interface import ChannelUnavailableError
 from moorage import context
-from moorage.channel import FrameBuffer, FrameError, pack_frame
+from moorage.channel import FrameBuffer, FrameError, pack_frame, set_up_tcp
 from moorage.v1 import blob_pb2
 
 # What is read at once, at most, when frames may follow each other.
 _READ = 256 * 1024
 
-# A service that vanishes without a word is noticed within a minute.
-_TCP_OPTIONS = (
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000),
-)
+# Milliseconds that the service may leave what was sent unacknowledged.
+_USER_TIMEOUT = 60_000
 
 
 class ChannelBrokenError(Exception):
@@ -48,8 +42,8 @@ class ChannelConnection:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, _, _, _, address = found[0]
         connection = await cls._open(family, address)
-        for level, option, value in _TCP_OPTIONS:
-            connection._socket.setsockopt(level, option, value)
+        set_up_tcp(connection._socket)
+        connection._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT)
         return connection
 
     @classmethod
@@ -69,17 +63,20 @@ class ChannelConnection:
         return self._socket.fileno()
 
     async def lend(self, loan: blob_pb2.Loan, tail: bytes = b"", *, descriptor: int | None = None) -> None:
-        """Send a loan, with a client's socket if there is one. Raises OSError."""
+        """Send a loan, with a client's socket if there is one.
+
+        Raises ChannelUnavailableError: a loan that did not come in whole is never worked on.
+        """
         loan.request_id = context.request_id.get()
         frame = pack_frame(loan, tail)
-        loop = asyncio.get_running_loop()
-        if descriptor is None:
-            await loop.sock_sendall(self._socket, frame)
-            return
-        # The connection carries nothing else at the moment, so that its buffer takes at least a part.
-        sent = socket.send_fds(self._socket, [frame], [descriptor])
-        if sent < len(frame):
-            await loop.sock_sendall(self._socket, memoryview(frame)[sent:])
+        sent = 0
+        try:
+            if descriptor is not None:
+                # The connection carries nothing else at the moment: its buffer takes at least a part.
+                sent = socket.send_fds(self._socket, [frame], [descriptor])
+            await asyncio.get_running_loop().sock_sendall(self._socket, memoryview(frame)[sent:])
+        except OSError as error:
+            raise ChannelUnavailableError from error
 
     async def event(self, *, timeout: float | None, exact: bool = False) -> tuple[blob_pb2.LoanEvent, bytes]:
         """The next event and its tail. Raises ChannelBrokenError, after `timeout` seconds of silence too.

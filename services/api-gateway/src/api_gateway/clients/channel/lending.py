@@ -42,7 +42,7 @@ class LendingChannel(DataChannel):
                 if event.WhichOneof("event") == "started":
                     lent.started = True
                     event, _ = await self._event(connection)
-            except (ChannelBrokenError, OSError) as error:
+            except ChannelBrokenError as error:
                 if lent.started:
                     raise service_gone() from error
                 raise ChannelUnavailableError from error
@@ -52,11 +52,11 @@ class LendingChannel(DataChannel):
     async def receive(self, lent: LentBody, work: blob_pb2.ReceiveLoan) -> blob_pb2.Finished:
         """See `DataChannel.receive`."""
         async with self._connection() as connection:
+            loan = blob_pb2.Loan(receive=work)
+            await connection.lend(loan, lent.received, descriptor=lent.descriptor)
             try:
-                loan = blob_pb2.Loan(receive=work)
-                await connection.lend(loan, lent.received, descriptor=lent.descriptor)
                 event, rest = await self._event(connection)
-            except (ChannelBrokenError, OSError) as error:
+            except ChannelBrokenError as error:
                 raise service_gone() from error
             self._keep(connection)
         return settle_body(lent, event, rest)

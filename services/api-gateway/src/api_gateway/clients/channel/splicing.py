@@ -132,10 +132,7 @@ class SplicingChannel(DataChannel):
         except OSError as error:  # TimeoutError is one
             raise ChannelUnavailableError from error
         try:
-            try:
-                await connection.lend(blob_pb2.Loan(ticket=opened.ticket), tail)
-            except OSError as error:
-                raise ChannelUnavailableError from error
+            await connection.lend(blob_pb2.Loan(ticket=opened.ticket), tail)
             yield connection
         finally:
             connection.close()
