@@ -36,10 +36,10 @@ class BlobReader:
             while missing > 0:
                 piece = await self._next(call)
                 if piece is None or len(piece) > missing:
-                    raise _wrong_length()
+                    raise wrong_length()
                 missing -= len(piece)
                 if missing == 0 and await self._next(call) is not None:
-                    raise _wrong_length()
+                    raise wrong_length()
                 yield piece
         finally:
             # Without effect on a call that has ended.
@@ -68,9 +68,10 @@ class BlobReader:
             if error.code is not ErrorCode.RANGE_INVALID:
                 raise
             # Only its descriptor's length was asked for, so it is not the client's range that is wrong.
-            raise _wrong_length() from error
+            raise wrong_length() from error
         return message.data if isinstance(message, blob_pb2.ReadResponse) else None
 
 
-def _wrong_length() -> RegistryError:
+def wrong_length() -> RegistryError:
+    """The storage holds something else than its metadata say: not the client's fault."""
     return RegistryError(ErrorCode.UNKNOWN, message="the blob is not as long as its descriptor says")

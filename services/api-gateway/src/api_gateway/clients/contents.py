@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api_gateway import metrics
+from api_gateway.clients.blobs import wrong_length
 from api_gateway.clients.instances import BlobInstances
 from api_gateway.memory import LinkedBlob, Memory
 from moorage.errors import ErrorCode, RegistryError
@@ -45,12 +46,8 @@ class SmallBlobs:
             if error.code is not ErrorCode.SIZE_INVALID:
                 raise
             # Its descriptor says that it is small: it is not the client who asked for too much.
-            raise _wrong_length() from error
+            raise wrong_length() from error
         if len(content) != blob.size:
-            raise _wrong_length()
+            raise wrong_length()
         self._memory.keep_content(blob.digest, content)
         return content
-
-
-def _wrong_length() -> RegistryError:
-    return RegistryError(ErrorCode.UNKNOWN, message="the blob is not as long as its descriptor says")

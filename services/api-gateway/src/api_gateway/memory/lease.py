@@ -15,7 +15,8 @@ import grpc
 import structlog
 
 from api_gateway import metrics
-from api_gateway.memory.leased import Clock, Memory, boottime
+from api_gateway.memory.leased import Clock, Memory
+from moorage.clock import boot_seconds
 from moorage.rpc import Channel
 from moorage.v1 import metadata_pb2, metadata_pb2_grpc
 
@@ -138,7 +139,7 @@ class LeaseStream:
 class Leaseholder:
     """Opens a stream, and another one when it ends."""
 
-    def __init__(self, channel: Channel, memory: Memory, *, clock: Clock = boottime) -> None:
+    def __init__(self, channel: Channel, memory: Memory, *, clock: Clock = boot_seconds) -> None:
         self._stub: metadata_pb2_grpc.MetadataAsyncStub = metadata_pb2_grpc.MetadataStub(channel)
         self._memory = memory
         self._clock = clock

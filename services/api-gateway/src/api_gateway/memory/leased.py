@@ -8,22 +8,18 @@ they are reached only through a link that was looked up.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from api_gateway import metrics
 from api_gateway.memory.entries import BlobKey, LinkedBlob, Manifest, ManifestKey
 from api_gateway.memory.index import Index
 from api_gateway.memory.lru import LRU
+from moorage.clock import boot_seconds
 
 Clock = Callable[[], float]
 """Seconds since some moment in the past."""
-
-# It counts the time that the host was suspended: a lease runs out while a laptop sleeps.
-boottime: Clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 # Bytes of what is around each entry: key, fields, and its places in the order of use and in the index.
 _OVERHEAD = 2048
@@ -51,7 +47,7 @@ class Watch:
 class Memory:
     """Keeps at most `limit` bytes; 0 keeps nothing."""
 
-    def __init__(self, limit: int, *, clock: Clock = boottime) -> None:
+    def __init__(self, limit: int, *, clock: Clock = boot_seconds) -> None:
         self._clock = clock
         self._entries: LRU[_LeasedKey | str, Any] = LRU(limit)
         self._index: Index[_LeasedKey] = Index()
