@@ -10,8 +10,11 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
+
+_T = TypeVar("_T")
 
 
 def free_port() -> int:
@@ -21,13 +24,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], bool], *, timeout: float, what: str) -> None:
-    """Poll until `condition` holds; fail naming `what` after `timeout` seconds."""
+def wait_until(condition: Callable[[], _T], *, timeout: float, what: str) -> _T:
+    """Poll until `condition` gives something true, and give that; fail naming `what` after `timeout` s."""
     deadline = time.monotonic() + timeout
-    while not condition():
+    while not (found := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout:g} s: {what}")
         time.sleep(0.02)
+    return found
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether a process has ended. A container's first process may not collect the orphans that it gets."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def accepts_connections(port: int) -> bool:

@@ -21,25 +21,9 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from support.processes import free_port, is_gone, wait_until
+
 SERVICES = ("gateway", "metadata", "notifier", "blob")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
-
-
-def is_gone(process: psutil.Process) -> bool:
-    # A container's first process may not collect the orphans that it gets.
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 class Up:
@@ -70,7 +54,9 @@ class Up:
                 lines.append(line.rstrip("\n"))
 
     def until_ready(self) -> Up:
-        until(lambda: self.output or self._process.poll() is not None, "moorage up is ready")
+        wait_until(
+            lambda: self.output or self._process.poll() is not None, timeout=60, what="moorage up is ready"
+        )
         assert self._process.poll() is None, "\n".join(self.errors)
         return self
 
@@ -195,11 +181,15 @@ def test_whatever_is_killed_is_started_again(up, environment, tmp_path: Path) ->
     for name in (*SERVICES, "nats-server"):
         victim = running.children[name]
         victim.kill()
-        until(lambda: is_gone(victim), f"{name} ends")  # noqa: B023  called at once
-        until(lambda: running.children.get(name, victim) != victim, f"{name} runs again")  # noqa: B023
+        wait_until(lambda: is_gone(victim), timeout=60, what=f"{name} ends")  # noqa: B023  called at once
+        wait_until(
+            lambda: running.children.get(name, victim) != victim,  # noqa: B023  called at once
+            timeout=60,
+            what=f"{name} runs again",
+        )
         assert any(f"{name} was ended by SIGKILL; starting it again" in line for line in running.errors)
     for name in ("metadata", "notifier", "blob"):
-        until(lambda: is_healthy(tmp_path / "data", name), f"{name} is healthy again")  # noqa: B023
+        wait_until(lambda: is_healthy(tmp_path / "data", name), timeout=60, what=f"{name} is healthy again")  # noqa: B023
 
     def answers() -> bool:
         try:
@@ -210,7 +200,7 @@ def test_whatever_is_killed_is_started_again(up, environment, tmp_path: Path) ->
         except OSError:
             return False
 
-    until(answers, "the gateway answers again")
+    wait_until(answers, timeout=60, what="the gateway answers again")
     running.send(signal.SIGINT)
     assert running.wait() == 0
 
@@ -222,7 +212,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed_and_the_next_one_cleans_up
     secret = (tmp_path / "data" / "http.secret").read_text()
     killed.send(signal.SIGKILL)
     killed.wait()
-    until(lambda: all(is_gone(process) for process in everything), "every process ends")
+    wait_until(lambda: all(is_gone(process) for process in everything), timeout=60, what="every process ends")
     assert left_over.exists()
     running = up().until_ready()
     assert not left_over.exists()
@@ -267,7 +257,9 @@ def test_a_second_ctrl_c_ends_the_workers_too(up, environment) -> None:
         assert any(not is_gone(process) for process in everything)
         running.send(signal.SIGINT)
         assert running.wait(20) == 1
-        until(lambda: all(is_gone(process) for process in everything), "every process ends", seconds=10)
+        wait_until(
+            lambda: all(is_gone(process) for process in everything), timeout=10, what="every process ends"
+        )
 
 
 def test_an_address_in_use_fails_at_once_in_one_line(up, environment, tmp_path: Path) -> None:
@@ -316,7 +308,11 @@ def test_an_operators_configuration_and_broker_are_used(
     running = up("-c", str(config), MOORAGE_DATA_DIR=str(tmp_path / "other")).until_ready()
     assert running.said == [f"Moorage is ready at unix://{socket_path} (storage: inmemory)"]
     assert set(running.children) == set(SERVICES)
-    until(lambda: is_healthy(tmp_path / "other", "notifier"), "the notifier has the operator's broker")
+    wait_until(
+        lambda: is_healthy(tmp_path / "other", "notifier"),
+        timeout=60,
+        what="the notifier has the operator's broker",
+    )
     for each in (running, broker):
         each.send(signal.SIGINT)
         assert each.wait() == 0

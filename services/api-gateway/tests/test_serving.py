@@ -22,6 +22,7 @@ import structlog
 from api_gateway.main import SERVICE
 from api_gateway.server import listen_tcp, listen_unix
 from moorage.config import parse
+from support.processes import free_port
 
 
 def eventually(condition: Callable[[], Any], timeout: float = 10) -> Any:
@@ -29,11 +30,6 @@ def eventually(condition: Callable[[], Any], timeout: float = 10) -> Any:
     while not (found := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)
     return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 # Listeners

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,23 +18,7 @@ import psutil
 import pytest
 import yaml
 
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
-    return found
-
-
-def is_gone(process: psutil.Process) -> bool:
-    # A container's first process may not collect the orphans that it gets.
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+from support.processes import free_port, is_gone, wait_until
 
 
 class Gateway:
@@ -96,7 +79,7 @@ class Gateway:
 
     def until_ready(self, workers: int) -> Gateway:
         """Wait until each of so many processes has served a connection."""
-        until(lambda: len(self.serving()) == workers, f"{workers} workers serve")
+        wait_until(lambda: len(self.serving()) == workers, timeout=30, what=f"{workers} workers serve")
         return self
 
     def serving(self) -> list[psutil.Process]:
@@ -175,7 +158,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
 
 def test_one_process_is_enough_for_one_worker(serve) -> None:
     gateway = serve(workers=1)
-    until(gateway.answers, "it answers")
+    wait_until(gateway.answers, timeout=30, what="it answers")
     assert gateway.workers == []
     gateway.process.terminate()
     assert gateway.wait() == 0
@@ -214,7 +197,7 @@ def test_a_worker_that_is_killed_takes_only_its_own_connections_with_it(serve) -
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
         for connection in lost:
             assert is_reset(connection)
-        until(lambda: len(gateway.serving()) == 2, "the worker runs again")
+        wait_until(lambda: len(gateway.serving()) == 2, timeout=30, what="the worker runs again")
         assert "gateway worker 1 was ended by SIGKILL; starting it again" in gateway.said
         assert all(ask(connection) == 200 for connection in kept)
     finally:
@@ -242,8 +225,8 @@ def test_metrics_are_those_of_all_workers_and_outlive_each(serve) -> None:
         connection.close()
     victim = gateway.workers[0]
     victim.kill()
-    until(lambda: is_gone(victim), "it ends")
-    until(lambda: len(gateway.serving()) == 2, "it runs again")
+    wait_until(lambda: is_gone(victim), timeout=30, what="it ends")
+    wait_until(lambda: len(gateway.serving()) == 2, timeout=30, what="it runs again")
     assert gateway.metric("registry_http_requests_total") >= counted
     assert gateway.metric("registry_http_in_flight_requests") == 0
 
@@ -262,7 +245,11 @@ def test_the_debug_server_is_one_and_its_health_is_that_of_every_worker(serve) -
         killed = gateway.workers
         for worker in killed:
             worker.kill()
-        until(lambda: len(gateway.workers) == 2 and not set(gateway.workers) & set(killed), "both run again")
+        wait_until(
+            lambda: len(gateway.workers) == 2 and not set(gateway.workers) & set(killed),
+            timeout=30,
+            what="both run again",
+        )
         # What is unhealthy answers, and hangs up.
         for _ in range(32):
             with gateway.connect() as connection:
@@ -290,7 +277,7 @@ def test_a_stop_lets_every_worker_finish_and_leaves_nothing(serve, number: signa
     os.killpg(gateway.process.pid, number)
     for connection in idle:
         assert is_reset(connection)
-    until(lambda: refuses(gateway), "nothing new is taken")
+    wait_until(lambda: refuses(gateway), timeout=30, what="nothing new is taken")
     for connection in busy:
         assert connection.recv(65536).startswith(b"HTTP/1.1 4")
     assert gateway.wait() == 0, gateway.said
@@ -311,7 +298,7 @@ def test_nothing_outlives_a_parent_that_is_killed_and_its_address_is_free(serve)
     gateway = serve(workers=2).until_ready(2)
     workers = gateway.workers
     gateway.process.kill()
-    until(lambda: all(is_gone(worker) for worker in workers), "the workers end", seconds=5)
+    wait_until(lambda: all(is_gone(worker) for worker in workers), timeout=5, what="the workers end")
     again = serve(workers=2, addr=f"127.0.0.1:{gateway.port}")
     again.port = gateway.port
     again.until_ready(2)
@@ -331,7 +318,7 @@ def test_an_address_in_use_fails_in_one_line_before_a_worker_starts(serve, which
 def test_a_unix_socket_is_shared_by_the_workers_and_goes_with_them(serve, short_folder: Path) -> None:
     path = short_folder / "workers.sock"
     gateway = serve(workers=2, net="unix", addr=str(path))
-    until(path.exists, "it listens")
+    wait_until(path.exists, timeout=30, what="it listens")
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=20) as client:
         assert client.get("http://registry.test/v2/").status_code == 200
     assert len(gateway.workers) == 2

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,7 @@ import pytest
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
-    return found
-
-
-def is_gone(process: psutil.Process) -> bool:
-    # A container's first process may not collect the orphans that it gets.
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+from support.processes import is_gone, wait_until
 
 
 def is_healthy(target: str) -> bool:
@@ -125,7 +113,7 @@ def test_each_process_is_an_instance_and_a_stop_leaves_none(
     blob = serve({"addr": f"unix://{short_folder}/blob.sock", "workers": 3})
     sockets = [short_folder / f"blob.{each}.sock" for each in (1, 2, 3)]
     for path in sockets:
-        until(lambda: is_healthy(f"unix:{path}"), f"{path} is healthy")  # noqa: B023  called at once
+        wait_until(lambda: is_healthy(f"unix:{path}"), timeout=30, what=f"{path} is healthy")  # noqa: B023  called at once
     assert not (short_folder / "blob.sock").exists()
     workers = blob.workers
     assert len(workers) == 3
@@ -143,7 +131,7 @@ def test_over_tcp_the_ports_count_up_from_the_first_whatever_the_environment_say
         REGISTRY_SERVICES_BLOB_ADDR_0=f"127.0.0.1:{first}",
     )
     for port in (first, first + 1):
-        until(lambda: is_healthy(f"127.0.0.1:{port}"), f"port {port} is healthy")  # noqa: B023  called at once
+        wait_until(lambda: is_healthy(f"127.0.0.1:{port}"), timeout=30, what=f"port {port} is healthy")  # noqa: B023  called at once
     for port in (first + 2, first + 3):
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
 
@@ -152,23 +140,25 @@ def test_an_instance_that_is_killed_comes_back_and_the_others_go_on(serve, short
     blob = serve({"addr": f"unix://{short_folder}/blob.sock", "workers": 2})
     targets = [f"unix:{short_folder}/blob.{each}.sock" for each in (1, 2)]
     for target in targets:
-        until(lambda: is_healthy(target), f"{target} is healthy")  # noqa: B023  called at once
+        wait_until(lambda: is_healthy(target), timeout=30, what=f"{target} is healthy")  # noqa: B023  called at once
+    # Before the parent has seen that too, one that ends takes the others along: perhaps it never can start.
+    wait_until(lambda: "the workers are ready" in blob.said, timeout=30, what="the workers are ready")
     victim = next(each for each in blob.workers if each.environ()["MOORAGE_WORKER"] == "1")
     other = next(each for each in blob.workers if each != victim)
     victim.kill()
-    until(lambda: is_gone(victim), "it ends")
+    wait_until(lambda: is_gone(victim), timeout=30, what="it ends")
     assert is_healthy(targets[1])
-    until(lambda: is_healthy(targets[0]), "it comes back")
+    wait_until(lambda: is_healthy(targets[0]), timeout=30, what="it comes back")
     assert other.is_running()
     assert "blob worker 1 was ended by SIGKILL; starting it again" in blob.said
 
 
 def test_instances_end_with_a_parent_that_is_killed(serve, short_folder: Path) -> None:
     blob = serve({"addr": f"unix://{short_folder}/blob.sock", "workers": 2})
-    until(lambda: is_healthy(f"unix:{short_folder}/blob.2.sock"), "it is healthy")
+    wait_until(lambda: is_healthy(f"unix:{short_folder}/blob.2.sock"), timeout=30, what="it is healthy")
     workers = blob.workers
     blob.process.kill()
-    until(lambda: all(is_gone(worker) for worker in workers), "the instances end", seconds=5)
+    wait_until(lambda: all(is_gone(worker) for worker in workers), timeout=5, what="the instances end")
 
 
 def test_an_address_that_one_instance_cannot_have_ends_all_of_them(serve, short_folder: Path) -> None:
