@@ -1,7 +1,7 @@
 """One request and its answer on a connection: uvicorn's cycle, which can also lend the connection.
 
-The head of an answer is checked and written as one piece of bytes, which costs a third of what the same takes
-field by field.
+The head of an answer is checked as one piece of bytes and goes out in one write with a small body: uvicorn
+looks at each field twice, and writes twice.
 """
 
 from __future__ import annotations
