@@ -970,7 +970,9 @@ class LoanEvent(_message.Message):
 
     @_builtins.property
     def failed(self) -> Global___Failed:
-        """The last event of one that did not."""
+        """The last event of one that did not. On a data port never after Started, where it would be taken for bytes of
+        the blob: the connection ends early instead.
+        """
 
     @_builtins.property
     def working(self) -> Global___Working:
