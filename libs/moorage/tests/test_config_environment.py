@@ -249,6 +249,7 @@ SCALARS: dict[str, Any] = {
     "log.accesslog.disabled": st.booleans(),
     "storage.filesystem.rootdirectory": st.from_regex(r"/[a-z0-9._/-]{1,20}", fullmatch=True),
     "storage.filesystem.maxthreads": st.integers(25, 10_000),
+    "storage.filesystem.directio": st.booleans(),
     "storage.delete.enabled": st.booleans(),
     "storage.maintenance.readonly.enabled": st.booleans(),
     "storage.cache.blobdescriptorsize": st.integers(-10, 10**9),

@@ -358,7 +358,11 @@ def test_a_document_with_everything_that_is_supported_is_read_to_the_last_key() 
     read = parse(WHOLE, {})
     assert read.warnings == ()
     assert (read.log.formatter, read.log.accesslog.disabled) == ("json", True)
-    assert read.storage.driver_parameters == {"rootdirectory": "/srv/registry", "maxthreads": 50}
+    assert read.storage.driver_parameters == {
+        "rootdirectory": "/srv/registry",
+        "maxthreads": 50,
+        "directio": True,
+    }
     purging = read.storage.maintenance.uploadpurging
     assert (purging.age, purging.interval) == (172800.0, 45000.0)
     assert (read.http.prefix, read.http.host) == (

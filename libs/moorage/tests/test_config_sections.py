@@ -33,6 +33,7 @@ def test_a_driver_s_parameters_hold_its_defaults() -> None:
     assert parse("version: 0.1\nstorage: filesystem\n", {}).storage.driver_parameters == {
         "rootdirectory": "/var/lib/registry",
         "maxthreads": 100,
+        "directio": True,
     }
     assert MINIMAL.storage.driver_parameters == {}
 

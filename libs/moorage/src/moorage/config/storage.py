@@ -35,6 +35,7 @@ class Filesystem(_Parameters):
 
     rootdirectory: Text = "/var/lib/registry"
     maxthreads: Annotated[Count, AfterValidator(_at_least_min_threads)] = 100
+    directio: Flag = True
 
 
 class InMemory(_Parameters):

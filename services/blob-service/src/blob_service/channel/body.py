@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Awaitable, Callable
 
 from blob_service.channel.client import Client, ClientGoneError
-from blob_service.channel.framing import Framing
+from blob_service.channel.framing import Buffer, Framing
+from blob_service.channel.memory import BLOCKS, SMALL_BLOCK, BodyMemory
 from moorage.errors import ErrorCode, RegistryError
 
-# Bytes of a block: hashing and writing it takes far longer than waking the threads that do.
-BLOCK = 1 << 20
+# Room behind a block for what is read beyond it: reading less than this is not worth a call.
+_SPILL = 16 * 1024
 
-# An upload works on one block and has the next one ready, while this one is filled.
-_BUFFERS = 3
-
-# With less room than this a block counts as full: reading so little is not worth a call.
-_LEAST_ROOM = 16 * 1024
+# Seconds that a block that has begun waits for more.
+_PATIENCE = 0.5
 
 
 class Body:
     """The blocks of a body, an asynchronous iterator. Each is valid until two more have been asked for.
 
     `received` is what a gateway has read of it already. `on_end` is awaited once the body's last byte is in.
+    Blocks begin with a page of memory, and unless the client is slow all but the last have a power of two
+    bytes, so that a driver may write them past the page cache. A body is closed in the end.
+
     Iteration raises ClientGoneError when the client leaves before that, and RegistryError when it stands
     still or its framing is broken: a part is never taken for the whole.
     """
@@ -32,16 +34,21 @@ class Body:
         framing: Framing,
         received: bytes,
         *,
+        memory: BodyMemory,
         on_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._client = client
         self._framing = framing
         self._received = memoryview(received)
         self._on_end = on_end
+        self._memory = memory
+        # What `memory` gave, once the body turned out long.
+        self._taken: int | None = None
         # Made when they are needed: most bodies are small.
-        self._buffers: list[bytearray] = []
-        self._size = framing.wanted(BLOCK)
+        self._buffers: list[Buffer] = []
         self._turn = 0
+        # What was read beyond the last block.
+        self._spilt = memoryview(b"")
         self._failure: Exception | None = None
         self._told = False
         # Bytes of the body that were handed out.
@@ -70,18 +77,29 @@ class Body:
             if self._on_end is not None:
                 await self._on_end()
 
+    def close(self) -> None:
+        """Give back the memory. No block may be asked for afterwards."""
+        if self._taken is not None:
+            self._memory.give_back(self._taken)
+            self._taken = None
+
     def __aiter__(self) -> Body:
         return self
 
     async def __anext__(self) -> memoryview:
         """The next block, of at least one byte."""
-        if self._failure is not None:
+        if self._failure is not None and not self._spilt:
             raise self._failure
-        buffer = self._next_buffer()
-        filled = 0
+        buffer, size = self._next_buffer()
+        filled = len(self._spilt)
+        buffer[:filled] = self._spilt
         try:
-            while not (self.ended or self._failure) and (not filled or len(buffer) - filled >= _LEAST_ROOM):
-                filled = await self._fill(buffer, filled)
+            while filled < size and not (self.ended or self._failure):
+                more = await self._fill(buffer, filled)
+                if more is None:
+                    # What a slow client has sent so far is stored meanwhile.
+                    break
+                filled = more
         except (RegistryError, ClientGoneError) as failure:
             # What came before it counts.
             self._failure = failure
@@ -91,11 +109,16 @@ class Body:
             await self.tell_end()
         if not filled:
             raise StopAsyncIteration
-        self.moved += filled
-        return memoryview(buffer)[:filled]
+        count = min(filled, size)
+        self._spilt = memoryview(buffer)[count:filled]
+        self.moved += count
+        return memoryview(buffer)[:count]
 
-    async def _fill(self, buffer: bytearray, filled: int) -> int:
-        """Read once, and unframe behind the `filled` bytes; how many bytes of the body there are then."""
+    async def _fill(self, buffer: Buffer, filled: int) -> int | None:
+        """Read once, and unframe behind the `filled` bytes; how many bytes of the body there are then.
+
+        None when some are there already, and no more come for now.
+        """
         with memoryview(buffer) as view:
             if self._received:
                 count = min(len(self._received), len(buffer) - filled)
@@ -104,8 +127,12 @@ class Body:
             else:
                 room = filled + self._framing.wanted(len(buffer) - filled)
                 try:
-                    count = await self._client.receive(view[filled:room])
+                    count = await self._client.receive(
+                        view[filled:room], patience=_PATIENCE if filled else None
+                    )
                 except TimeoutError:
+                    if filled:
+                        return None
                     raise RegistryError(
                         ErrorCode.SIZE_INVALID, message="the body did not arrive in time", http_status=408
                     ) from None
@@ -117,9 +144,16 @@ class Body:
             self._behind = bytes(buffer[unframed.rest : filled + count])
         return unframed.end
 
-    def _next_buffer(self) -> bytearray:
-        if len(self._buffers) < _BUFFERS:
-            self._buffers.append(bytearray(self._size))
-            return self._buffers[-1]
-        self._turn = (self._turn + 1) % _BUFFERS
-        return self._buffers[self._turn - 1]
+    def _next_buffer(self) -> tuple[Buffer, int]:
+        """A buffer that is free again, and how large a block in it is."""
+        if self._turn == BLOCKS and self._taken is None:
+            self._taken = self._memory.take()
+            if self._taken > SMALL_BLOCK:
+                self._buffers.clear()
+        block = self._taken or SMALL_BLOCK
+        if len(self._buffers) < BLOCKS:
+            size = min(block, len(self._spilt) + self._framing.wanted(block))
+            self._buffers.append(mmap.mmap(-1, size + _SPILL) if size == block else bytearray(size))
+        buffer = self._buffers[self._turn % BLOCKS]
+        self._turn += 1
+        return buffer, min(block, len(buffer))

@@ -60,16 +60,17 @@ class Client:
         self.read = 0
         self.written = 0
 
-    async def receive(self, buffer: memoryview) -> int:
+    async def receive(self, buffer: memoryview, *, patience: float | None = None) -> int:
         """Read into `buffer` what there is, waiting for the first byte; 0 at the end.
 
-        Raises TimeoutError after the stall deadline, and ClientGoneError.
+        Raises TimeoutError after `patience` seconds, by default those of the stall deadline, and
+        ClientGoneError.
         """
         while True:
             try:
                 received = self._socket.recv_into(buffer)
             except BlockingIOError:
-                async with asyncio.timeout(self._stall):
+                async with asyncio.timeout(self._stall if patience is None else patience):
                     await readable(self._socket.fileno())
             except OSError as error:
                 raise ClientGoneError(str(error)) from error

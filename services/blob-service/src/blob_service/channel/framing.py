@@ -6,11 +6,15 @@ Source: RFC 9112, sections 6.2 (Content-Length) and 7.1 (chunked).
 
 from __future__ import annotations
 
+import mmap
 import re
 from dataclasses import dataclass
 from typing import Protocol
 
 from moorage.errors import ErrorCode, RegistryError
+
+Buffer = bytearray | mmap.mmap
+"""What a body is received in."""
 
 # Bytes of a chunk's size with its extensions, and of all trailers, at most.
 _LINE = 4096
@@ -46,7 +50,7 @@ class Framing(Protocol):
         """How many bytes may be read at once, where there is room for `room` (one or more)."""
         ...
 
-    def unframe(self, buffer: bytearray, start: int, end: int) -> Unframed:
+    def unframe(self, buffer: Buffer, start: int, end: int) -> Unframed:
         """Take the bytes from `start` to `end`, moving the body's to `start`."""
         ...
 
@@ -66,7 +70,7 @@ class Counted:
         """See `Framing.wanted`: never more than the body."""
         return min(room, self._missing)
 
-    def unframe(self, buffer: bytearray, start: int, end: int) -> Unframed:
+    def unframe(self, buffer: Buffer, start: int, end: int) -> Unframed:
         """See `Framing.unframe`."""
         taken = min(end - start, self._missing)
         self._missing -= taken
@@ -93,7 +97,7 @@ class Chunked:
         """See `Framing.wanted`."""
         return room
 
-    def unframe(self, buffer: bytearray, start: int, end: int) -> Unframed:
+    def unframe(self, buffer: Buffer, start: int, end: int) -> Unframed:
         """See `Framing.unframe`."""
         body = position = start
         with memoryview(buffer) as view:
@@ -112,7 +116,7 @@ class Chunked:
                 self._missing -= taken
         return Unframed(body, position)
 
-    def _size(self, buffer: bytearray, position: int, end: int) -> int:
+    def _size(self, buffer: Buffer, position: int, end: int) -> int:
         line, position = self._next_line(buffer, position, end, _LINE)
         if line is None:
             return position
@@ -123,7 +127,7 @@ class Chunked:
         self._take = self._chunk_end if self._missing else self._trailer
         return position
 
-    def _chunk_end(self, buffer: bytearray, position: int, end: int) -> int:
+    def _chunk_end(self, buffer: Buffer, position: int, end: int) -> int:
         between = None if self._line else _BETWEEN.match(buffer, position, end)
         if between is not None and (size := int(between[1], 16)):
             self._missing = size
@@ -135,7 +139,7 @@ class Chunked:
             self._take = self._size
         return position
 
-    def _trailer(self, buffer: bytearray, position: int, end: int) -> int:
+    def _trailer(self, buffer: Buffer, position: int, end: int) -> int:
         line, position = self._next_line(buffer, position, end, max(0, _TRAILERS - self._trailer_bytes))
         if line is None:
             return position
@@ -146,7 +150,7 @@ class Chunked:
             raise MalformedBodyError("a trailer is not a field")
         return position
 
-    def _next_line(self, buffer: bytearray, position: int, end: int, limit: int) -> tuple[bytes | None, int]:
+    def _next_line(self, buffer: Buffer, position: int, end: int, limit: int) -> tuple[bytes | None, int]:
         """The line that begins in `_line` or at `position`, without its end, and where the next one begins.
 
         None as long as its end has not come in; what there is of it is kept in `_line`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from contextlib import closing
 from typing import Any
 
 import structlog
@@ -13,6 +14,7 @@ from blob_service.blobs import Blobs
 from blob_service.channel.body import Body
 from blob_service.channel.client import Client, ClientGoneError
 from blob_service.channel.gateway import Gateway, GatewayGoneError, Received
+from blob_service.channel.memory import BodyMemory
 from blob_service.channel.receiving import framing_of, receive
 from blob_service.channel.sending import Sending
 from blob_service.drivers.threads import ThreadPool, settle
@@ -47,6 +49,7 @@ class Loans:
         self._tickets = tickets
         self._threads = threads
         self._stall = stall
+        self._memory = BodyMemory()
 
     async def work_off(self, gateway: Gateway, received: Received) -> None:
         """Work off one loan, to its last event. Raises GatewayGoneError; the loan is dropped then."""
@@ -117,7 +120,12 @@ class Loans:
             failed = blob_pb2.Failed(errors=error_details(error), untouched=True)
             await gateway.send(Event(failed=failed))
             return _outcome(failed)
-        body = Body(client, framing, tail, on_end=None if gateway.is_local else body_ended)
+        on_end = None if gateway.is_local else body_ended
+        with closing(Body(client, framing, tail, memory=self._memory, on_end=on_end)) as body:
+            return await self._fill(gateway, body, work)
+
+    async def _fill(self, gateway: Gateway, body: Body, work: blob_pb2.ReceiveLoan) -> str:
+        """Fill an upload with a body, and send the last event; the outcome."""
         finished = blob_pb2.Finished()
 
         async def run() -> None:

@@ -16,13 +16,14 @@ MIN_THREADS = 25
 
 
 def create(parameters: Mapping[str, Any]) -> StorageDriver:
-    """A filesystem driver by its section of the configuration: `rootdirectory` and `maxthreads` (25 or more).
+    """A filesystem driver by its section of the configuration.
 
-    Makes the root if it is missing. Raises ConfigurationError if that fails.
+    That has `rootdirectory`, `maxthreads` (25 or more) and `directio`. Makes the root if it is
+    missing. Raises ConfigurationError if that fails.
     """
     root = parameters.get("rootdirectory", DEFAULT_ROOT)
     threads = max(parameters.get("maxthreads", DEFAULT_THREADS), MIN_THREADS)
-    driver = FilesystemDriver(root, threads=threads)
+    driver = FilesystemDriver(root, threads=threads, direct=parameters.get("directio", True))
     try:
         driver.make_root()
     except OSError as error:

@@ -28,12 +28,14 @@ class FilesystemDriver(StorageDriver):
     """Keeps everything below `root`, which need not exist yet and may be reached through symbolic links.
 
     Links below the root are not followed: a call that meets one raises DriverError. The file system must
-    support flock(2), by which at most one writer, of all processes, has a file.
+    support flock(2), by which at most one writer, of all processes, has a file. What is large is written past
+    the page cache if `direct`, and if the file system can.
     """
 
-    def __init__(self, root: str, *, threads: int) -> None:
+    def __init__(self, root: str, *, threads: int, direct: bool = True) -> None:
         self._tree = FileTree(root)
         self._pool = ThreadPool(NAME, threads)
+        self._direct = direct
 
     def make_root(self) -> None:
         """Make the root if it is missing; blocks. Raises OSError if it cannot be made or is not a folder."""
@@ -65,7 +67,7 @@ class FilesystemDriver(StorageDriver):
             lambda: self._tree.open_to_write(path, append=append),
             discard=_close,
         )
-        return FilesystemWriter(self._pool, self._tree, path, descriptor, size)
+        return FilesystemWriter(self._pool, self._tree, path, descriptor, size, direct=self._direct)
 
     async def stat(self, path: str) -> FileInfo:
         """See `StorageDriver.stat`."""

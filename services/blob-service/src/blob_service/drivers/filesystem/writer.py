@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from blob_service.drivers.errors import StorageError, WriterClosedError
+from blob_service.drivers.filesystem.appending import Appending
 from blob_service.drivers.filesystem.failures import storage_error
 from blob_service.drivers.filesystem.tree import FileTree, check_linked
 from blob_service.drivers.interface import FileWriter
@@ -18,13 +19,16 @@ from blob_service.drivers.threads import ThreadPool
 class FilesystemWriter(FileWriter):
     """The one writer of a file: the open descriptor holds the file's lock until it is closed."""
 
-    def __init__(self, pool: ThreadPool, tree: FileTree, path: str, descriptor: int, size: int) -> None:
+    def __init__(
+        self, pool: ThreadPool, tree: FileTree, path: str, descriptor: int, size: int, *, direct: bool
+    ) -> None:
         self._pool = pool
         self._tree = tree
         self._path = path
         # None once the writer is closed.
         self._descriptor: int | None = descriptor
         self._size = size
+        self._appending = Appending(descriptor, direct=direct)
         self._turn = asyncio.Lock()
         self._committed = False
         self._name_is_durable = False
@@ -73,12 +77,12 @@ class FilesystemWriter(FileWriter):
         return self._descriptor
 
     def _append(self, view: memoryview) -> None:
-        descriptor = self._writable()
+        self._writable()
         if self._failure is not None:
             raise self._failure
         with self._storage_errors():
             while view:
-                written = os.pwrite(descriptor, view, self._size)
+                written = self._appending.write(view, self._size)
                 self._size += written
                 view = view[written:]
 

@@ -1,0 +1,150 @@
+"""A body's blocks: how they are cut, and how much memory they take."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import mmap
+import random
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, closing
+
+import pytest
+
+from blob_service.channel.body import Body
+from blob_service.channel.client import Client, ClientGoneError
+from blob_service.channel.framing import Chunked, Counted, Framing
+from blob_service.channel.memory import BLOCKS, LARGE_BLOCK, SMALL_BLOCK, BodyMemory
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+Receive = Callable[..., Body]
+
+
+def chunked(content: bytes, chunk: int) -> bytes:
+    pieces = [content[at : at + chunk] for at in range(0, len(content), chunk)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+async def blocks_of(body: Body) -> list[bytes]:
+    return [bytes(block) async for block in body]
+
+
+@pytest.fixture
+def content() -> bytes:
+    return random.Random(7).randbytes(3 * SMALL_BLOCK + 2 * LARGE_BLOCK + 12_345)
+
+
+@pytest.fixture
+async def received() -> AsyncIterator[Receive]:
+    """Sends bytes over a connection, and gives the body that arrives at its other end."""
+    async with AsyncExitStack() as stack:
+
+        def received(
+            framing: Framing, data: bytes, *, memory: BodyMemory | None = None, tail: int = 0
+        ) -> Body:
+            ours, theirs = socket.socketpair()
+            for end in (ours, theirs):
+                end.setblocking(False)
+                stack.enter_context(end)
+
+            async def send() -> None:
+                await asyncio.get_running_loop().sock_sendall(theirs, data[tail:])
+                theirs.shutdown(socket.SHUT_WR)
+
+            sending = asyncio.ensure_future(send())
+            stack.push_async_callback(asyncio.gather, sending)
+            return Body(Client(ours, stall=20), framing, data[:tail], memory=memory or BodyMemory())
+
+        yield received
+
+
+@pytest.mark.parametrize("chunk", [1000, 32 * KIB, 64 * KIB + 1, MIB])
+async def test_a_long_body_comes_in_small_blocks_first_and_then_in_large_ones(
+    received, content, chunk
+) -> None:
+    with closing(received(Chunked(), chunked(content, chunk))) as body:
+        blocks = await blocks_of(body)
+
+    assert b"".join(blocks) == content
+    assert [len(block) for block in blocks] == [*[SMALL_BLOCK] * BLOCKS, LARGE_BLOCK, LARGE_BLOCK, 12_345]
+
+
+@pytest.mark.parametrize("tail", [0, 5, 40_000])
+async def test_a_counted_body_is_cut_in_the_same_way(received, content, tail) -> None:
+    with closing(received(Counted(len(content)), content + b"behind", tail=tail)) as body:
+        blocks = await blocks_of(body)
+
+    assert b"".join(blocks) == content
+    assert {len(block) for block in blocks[:-1]} == {SMALL_BLOCK, LARGE_BLOCK}
+
+
+@pytest.mark.parametrize("more", [0, 1, 8 * KIB, 16 * KIB, 20 * KIB])
+async def test_a_body_may_end_anywhere_near_the_end_of_a_block(received, more) -> None:
+    content = random.Random(more).randbytes(SMALL_BLOCK + more)
+
+    for framing, data in ((Counted(len(content)), content), (Chunked(), chunked(content, 32 * KIB))):
+        with closing(received(framing, data)) as body:
+            blocks = await blocks_of(body)
+        assert b"".join(blocks) == content
+        assert all(blocks)
+        assert body.moved == len(content)
+
+
+async def test_blocks_lie_in_whole_pages_of_memory(received, content) -> None:
+    with closing(received(Chunked(), chunked(content, 32 * KIB))) as body:
+        async for block in body:
+            address = ctypes.addressof(ctypes.c_char.from_buffer(block))
+            assert address % mmap.PAGESIZE == 0
+
+
+async def test_what_came_before_the_client_left_comes_out_first(received) -> None:
+    content = random.Random(3).randbytes(SMALL_BLOCK + 10 * KIB)
+    with closing(received(Counted(len(content) + 1), content)) as body:
+        came = bytes(await anext(body)) + bytes(await anext(body))
+        with pytest.raises(ClientGoneError):
+            await anext(body)
+
+    assert came == content
+
+
+async def test_what_a_slow_client_has_sent_comes_out_before_it_sends_more() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        with closing(Body(Client(ours, stall=20), Counted(8), b"01", memory=BodyMemory())) as body:
+            theirs.send(b"23")
+            assert bytes(await anext(body)) == b"0123"
+            theirs.send(b"4567")
+            assert bytes(await anext(body)) == b"4567"
+            assert body.ended
+
+
+async def test_a_body_gives_its_memory_back(received, content) -> None:
+    memory = BodyMemory(2 * BLOCKS * LARGE_BLOCK)
+    for _ in range(3):
+        with closing(received(Counted(len(content)), content, memory=memory)) as body:
+            blocks = await blocks_of(body)
+        assert len(blocks[BLOCKS]) == LARGE_BLOCK
+
+
+async def test_a_short_body_leaves_the_memory_to_the_long_ones(received) -> None:
+    memory = BodyMemory(2 * BLOCKS * LARGE_BLOCK)
+    with closing(received(Counted(MIB), bytes(MIB), memory=memory)) as body:
+        await blocks_of(body)
+        assert memory.take() == LARGE_BLOCK
+
+
+def test_many_bodies_take_little_more_memory_than_there_is() -> None:
+    memory = BodyMemory(40 * MIB)
+
+    taken = [memory.take() for _ in range(8)]
+
+    assert taken[0] == LARGE_BLOCK
+    assert taken == sorted(taken, reverse=True)
+    assert BLOCKS * sum(taken) <= 48 * MIB
+    for block in taken:
+        memory.give_back(block)
+    assert memory.take() == LARGE_BLOCK
