@@ -4,6 +4,9 @@ An upload is known as long as both its `startedat` and its `data` are there; all
 any instance continues it. Calls on one upload run one after the other: in this process by a lock, between
 processes by the driver's hold on the file. Each names the offset that it believes the upload to be at.
 
+What an upload has survives this process. A loss of power may take an upload whole, as it was never promised
+to anybody but its sender: its folder is not synced (`StorageDriver.transient`), and what is in its file is.
+
 A commit's steps, each durable before the next: the bytes, verified; the move to their address; the removal of
 the upload's folder. A crash between two of them leaves either an upload that can be committed again or a blob
 that no repository links.
@@ -74,6 +77,8 @@ class Uploads:
         lock_seconds: float = LOCK_SECONDS,
     ) -> None:
         self._driver = driver
+        # What is not committed may go with a loss of power: its sender has it still.
+        self._transient = driver.transient
         self._blobs = blobs
         self._executor = executor
         self._size_limit = size_limit
@@ -84,9 +89,9 @@ class Uploads:
     async def start(self, key: UploadKey, algorithm: str) -> Upload:
         """Start the upload of a new key. `algorithm` is what its digest will be of, as far as is known."""
         started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        await self._driver.put_content(upload_started_at(key), started_at.encode())
+        await self._transient.put_content(upload_started_at(key), started_at.encode())
         try:
-            async with await self._driver.writer(upload_data(key)):
+            async with await self._transient.writer(upload_data(key)):
                 pass
         except StorageError:
             await self._remove(key)
@@ -102,7 +107,7 @@ class Uploads:
     async def append(
         self, key: UploadKey, offset: int, chunks: AsyncIterator[Block], *, length: int | None
     ) -> Upload:
-        """Append a stream; durable when this returns, and kept as far as it came when it does not.
+        """Append a stream; synced when this returns, and kept as far as it came when it does not.
 
         Raises RegistryError SIZE_INVALID when the stream is not `length` bytes long or makes the upload
         larger than is allowed; the upload stays.
@@ -171,7 +176,7 @@ class Uploads:
     async def _open(self, key: UploadKey, offset: int) -> UploadWriter:
         file: FileWriter | None
         try:
-            file = await self._driver.writer(upload_data(key), append=True)
+            file = await self._transient.writer(upload_data(key), append=True)
             size = file.size
         except WriterBusyError as error:
             raise _elsewhere(await self._stored(key)) from error
@@ -200,7 +205,7 @@ class Uploads:
     async def _remove(self, key: UploadKey) -> None:
         """Remove an upload's folder. Its data are gone or void, so that a failure is only litter."""
         try:
-            await self._driver.delete(upload_folder(key))
+            await self._transient.delete(upload_folder(key))
         except PathNotFoundError:
             return
         except StorageError as error:

@@ -260,7 +260,7 @@ class Upload(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
-    """Bytes stored; durable in the replies of Start and Append."""
+    """Bytes stored. In the replies of Start and Append they survive the service; a loss of power may take the upload."""
     started_at: _builtins.str
     """RFC 3339, UTC."""
     @_builtins.property

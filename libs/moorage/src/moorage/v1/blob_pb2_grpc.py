@@ -411,7 +411,7 @@ class UploadsServicer:
 
     def Append(self, request_iterator, context):
         """The first message is the header, those that follow are data; messages of 256 KiB to 1 MiB are the fastest. The data
-        are durable before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
+        are synced before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
         is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize. The upload stays,
         at the offset that Status tells; the detail of the former is {"length": <declared>, "offset": <bytes stored>}.
         """

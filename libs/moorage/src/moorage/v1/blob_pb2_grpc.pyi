@@ -192,7 +192,7 @@ class UploadsStub:
     """
     Append: _grpc.StreamUnaryMultiCallable[_blob_pb2.AppendRequest, _blob_pb2.Upload]
     """The first message is the header, those that follow are data; messages of 256 KiB to 1 MiB are the fastest. The data
-    are durable before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
+    are synced before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
     is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize. The upload stays,
     at the offset that Status tells; the detail of the former is {"length": <declared>, "offset": <bytes stored>}.
     """
@@ -229,7 +229,7 @@ class UploadsAsyncStub(UploadsStub):
     """
     Append: _aio.StreamUnaryMultiCallable[_blob_pb2.AppendRequest, _blob_pb2.Upload]  # type: ignore[assignment]
     """The first message is the header, those that follow are data; messages of 256 KiB to 1 MiB are the fastest. The data
-    are durable before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
+    are synced before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
     is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize. The upload stays,
     at the offset that Status tells; the detail of the former is {"length": <declared>, "offset": <bytes stored>}.
     """
@@ -281,7 +281,7 @@ class UploadsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_blob_pb2.Upload, _abc.Awaitable[_blob_pb2.Upload]]:
         """The first message is the header, those that follow are data; messages of 256 KiB to 1 MiB are the fastest. The data
-        are durable before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
+        are synced before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
         is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize. The upload stays,
         at the offset that Status tells; the detail of the former is {"length": <declared>, "offset": <bytes stored>}.
         """

@@ -49,6 +49,13 @@ class BoundedDriver(StorageDriver):
         """The backend's name."""
         return self._backend.name
 
+    @property
+    def transient(self) -> StorageDriver:
+        """See `StorageDriver.transient`."""
+        driver = BoundedDriver(self._backend.transient)
+        driver._turns = self._turns
+        return driver
+
     async def get_content(self, path: str) -> bytes:
         """See `StorageDriver.get_content`."""
         with self._named_errors:

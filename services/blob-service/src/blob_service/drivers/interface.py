@@ -185,6 +185,17 @@ class StorageDriver(ABC):
     def name(self) -> str:
         """The driver's name in the configuration, in metrics and in errors."""
 
+    @property
+    def transient(self) -> StorageDriver:
+        """The same storage, for folders that may be gone after a loss of power: those of uploads.
+
+        Through it a file's name, its folder, and that either was removed, need not be durable; nor does what
+        `put_content` stores. What a writer flushes, commits or closes is, if the name is still there. A file
+        is moved out of such a folder through the driver itself. It shares all that the driver has, and is
+        not closed.
+        """
+        return self
+
     @abstractmethod
     async def get_content(self, path: str) -> bytes:
         """The whole content of a small file.

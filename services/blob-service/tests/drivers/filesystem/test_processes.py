@@ -69,7 +69,7 @@ async def test_only_one_process_at_a_time_writes_a_file(filesystem: StorageDrive
 
 @pytest.mark.parametrize(
     ("scenario", "least_kills"),
-    [("put", 45), ("put-new", 45), ("move", 60), ("append", 45), ("delete", 60)],
+    [("put", 30), ("put-new", 30), ("move", 40), ("append", 30), ("delete", 40)],
 )
 async def test_killed_at_any_system_call_it_leaves_whole_files(
     tmp_path: Path, scenario: str, least_kills: int

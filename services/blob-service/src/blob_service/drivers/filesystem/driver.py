@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import AsyncGenerator, Callable
+from copy import copy
 from typing import TypeVar
 
 from blob_service.drivers.filesystem.failures import storage_error
@@ -36,6 +37,7 @@ class FilesystemDriver(StorageDriver):
         self._tree = FileTree(root)
         self._pool = ThreadPool(NAME, threads)
         self._direct = direct
+        self._transient: FilesystemDriver | None = None
 
     def make_root(self) -> None:
         """Make the root if it is missing; blocks. Raises OSError if it cannot be made or is not a folder."""
@@ -45,6 +47,15 @@ class FilesystemDriver(StorageDriver):
     def name(self) -> str:
         """`filesystem`."""
         return NAME
+
+    @property
+    def transient(self) -> StorageDriver:
+        """See `StorageDriver.transient`: a file's folder is not synced, only what is in the file."""
+        if self._transient is None:
+            self._transient = copy(self)
+            self._transient._tree = self._tree.transient()
+            self._transient._transient = self._transient
+        return self._transient
 
     async def get_content(self, path: str) -> bytes:
         """See `StorageDriver.get_content`."""

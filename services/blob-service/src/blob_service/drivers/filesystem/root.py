@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from blob_service.drivers.filesystem.failures import FileInTheWayError, LinkRefusedError
-from blob_service.drivers.paths import ROOT, components
+from blob_service.drivers.filesystem.openat2 import open_below
+from blob_service.drivers.paths import ROOT, components, join
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY
 
@@ -27,8 +28,8 @@ class Root:
     """The folder below which a driver keeps everything.
 
     The root's own path may go through symbolic links: an operator may put it where there is space. Below it
-    each component is opened by itself, relative to the one before and without following links, so nothing
-    outside of the root can be reached, whoever puts links there and however fast.
+    no component is followed if it is a link: by openat2(2), or else by opening each by itself, relative to
+    the one before. So nothing outside of the root can be reached, whoever puts links there and however fast.
     """
 
     def __init__(self, directory: str) -> None:
@@ -37,27 +38,56 @@ class Root:
         # Another thread that puts a file below one of them must not rely on it before it is.
         self._making: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._has_openat2 = True
 
     @contextmanager
-    def folder(self, path: str, *, create: bool = False) -> Iterator[int]:
+    def folder(self, path: str, *, create: bool = False, durable: bool = True) -> Iterator[int]:
         """A file descriptor of the folder at a driver path, open for the duration of the block.
 
-        With `create`, it and those above it are made if they are missing, and all of them are durable. The
-        root is made in any case when it is what is asked for. Raises FileNotFoundError (with `create`: when
-        somebody deletes the folder meanwhile), NotADirectoryError (with `create`: FileInTheWayError),
-        LinkRefusedError, OSError.
+        With `create`, it and those above it are made if they are missing, and all of them are durable;
+        without `durable` all but the folder itself. The root is made in any case when it is what is asked
+        for. Raises FileNotFoundError (with `create`: when somebody deletes the folder meanwhile),
+        NotADirectoryError (with `create`: FileInTheWayError), LinkRefusedError, OSError.
         """
+        names = components(path)
         descriptor = self._open_root(create or path == ROOT)
         try:
-            reached = ""
-            for name in components(path):
-                reached = f"{reached}/{name}"
-                child = self._open_child(descriptor, name, reached, create)
+            depth, descriptor = self._shortcut(descriptor, names, create)
+            for reached in range(depth + 1, len(names) + 1):
+                is_durable = durable or reached < len(names)
+                child = self._open_child(descriptor, names[:reached], create=create, durable=is_durable)
                 os.close(descriptor)
                 descriptor = child
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _shortcut(self, root: int, names: tuple[str, ...], create: bool) -> tuple[int, int]:
+        """How many of `names` were taken in one step, and where that led; `root` is closed if any was.
+
+        Raises FileNotFoundError. Every other error is left to the one who takes step by step.
+        """
+        # What somebody makes at this moment may be found and not be durable.
+        if not self._has_openat2 or (create and self._making):
+            return 0, root
+        # With `create` mostly the last one is missing, or none.
+        for depth in (len(names), len(names) - 1) if create else (len(names),):
+            if depth < 2:
+                break
+            try:
+                descriptor = open_below(root, names[:depth])
+            except FileNotFoundError:
+                if not create:
+                    raise
+            except NotImplementedError:
+                self._has_openat2 = False
+                break
+            except OSError:
+                break
+            else:
+                os.close(root)
+                return depth, descriptor
+        return 0, root
 
     def _open_root(self, create: bool) -> int:
         try:
@@ -68,13 +98,18 @@ class Root:
         _make_durable_folders(self._directory)
         return os.open(self._directory, _FOLDER_FLAGS)
 
-    def _open_child(self, parent: int, name: str, path: str, create: bool) -> int:
+    def _open_child(self, parent: int, names: tuple[str, ...], *, create: bool, durable: bool) -> int:
+        name, path = names[-1], join(ROOT, "/".join(names))
         try:
             child = open_folder(parent, name, path)
         except FileNotFoundError:
             if not create:
                 raise
-            self._make(parent, name, path)
+            if durable:
+                self._make(parent, name, path)
+            else:
+                with suppress(FileExistsError):
+                    os.mkdir(name, FOLDER_MODE, dir_fd=parent)
             return open_folder(parent, name, path)
         except NotADirectoryError as error:
             if not create:

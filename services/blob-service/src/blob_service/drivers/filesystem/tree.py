@@ -16,6 +16,7 @@ import stat
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from typing import TypeVar
 
 from blob_service.drivers.errors import InvalidPathError, WriterBusyError
@@ -45,6 +46,14 @@ class FileTree:
 
     def __init__(self, directory: str) -> None:
         self._root = Root(directory)
+        # Whether names are made durable: see `StorageDriver.transient`.
+        self._durable = True
+
+    def transient(self) -> FileTree:
+        """The same tree, in which the names in the folder of a file, and that folder, are not synced."""
+        tree = copy(self)
+        tree._durable = False
+        return tree
 
     def make_root(self) -> None:
         """Make the root if it is missing. Raises OSError if it cannot be made or is not a folder."""
@@ -69,7 +78,7 @@ class FileTree:
     def replace(self, path: str, content: bytes) -> None:
         """Put a file whole, durably, in place of what was there."""
         folder, name = _split_to_write(path)
-        self._in_folder(folder, lambda parent: _replace(parent, name, content))
+        self._in_folder(folder, lambda parent: _replace(parent, name, content, durable=self._durable))
 
     def open_to_write(self, path: str, *, append: bool) -> tuple[int, int]:
         """A descriptor of a file, locked for its one writer, and its size: 0 unless `append`.
@@ -84,6 +93,8 @@ class FileTree:
 
     def sync_folder_of(self, path: str) -> None:
         """Make durable that `path` is there. Raises FileNotFoundError if its folder is not."""
+        if not self._durable:
+            return
         with self._root.folder(split(path)[0]) as parent:
             sync_folder(parent)
 
@@ -122,7 +133,8 @@ class FileTree:
         folder, name = split(path)
         with self._root.folder(folder) as parent:
             _remove(parent, name)
-            sync_folder(parent)
+            if self._durable:
+                sync_folder(parent)
 
     def stat(self, path: str) -> FileInfo:
         """What is at a path. Raises FileNotFoundError, NotADirectoryError."""
@@ -162,7 +174,10 @@ class FileTree:
     def _in_folder(self, path: str, call: Callable[[int], _T]) -> _T:
         """`call` with a folder that is made if it is missing; again when somebody deletes it meanwhile."""
         for _ in range(_ATTEMPTS):
-            with suppress(FileNotFoundError), self._root.folder(path, create=True) as folder:
+            with (
+                suppress(FileNotFoundError),
+                self._root.folder(path, create=True, durable=self._durable) as folder,
+            ):
                 return call(folder)
         raise FolderUnstableError(path)
 
@@ -231,14 +246,15 @@ def _check_at(parent: int, name: str, descriptor: int) -> None:
         raise FileNotFoundError(errno.ENOENT, "replaced before it was locked", name)
 
 
-def _replace(parent: int, name: str, content: bytes) -> None:
+def _replace(parent: int, name: str, content: bytes, *, durable: bool) -> None:
     suffix = f".{uuid.uuid4()}.tmp"
     temporary = name[: _NAME_MAX - len(suffix)] + suffix
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE, dir_fd=parent)
     try:
         try:
             _write_all(descriptor, content)
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
@@ -247,7 +263,8 @@ def _replace(parent: int, name: str, content: bytes) -> None:
         with suppress(OSError):
             os.unlink(temporary, dir_fd=parent)
         raise
-    sync_folder(parent)
+    if durable:
+        sync_folder(parent)
 
 
 def _remove(parent: int, name: str) -> None:
