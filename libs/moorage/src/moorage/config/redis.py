@@ -1,8 +1,8 @@
 """`redis`: the Redis of the descriptor cache.
 
-Both generations of keys are read: distribution 2's (`addr`, `pool`), and distribution 3's, which are the fields
-of go-redis' UniversalOptions in lower case. What two keys mean stands in one property here, and nobody else
-needs to know which of them was written.
+Both generations of keys are read: distribution 2's (`addr`, `pool`), and distribution 3's, which are the
+fields of go-redis' UniversalOptions in lower case. What two keys mean stands in one property here, and nobody
+else needs to know which of them was written.
 
 Sources: distribution's `configuration` package and docs, versions 2.8 and 3.1; go-redis v9, `universal.go`.
 """
@@ -107,7 +107,7 @@ class Redis(Section):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Where Redis is, or where its sentinels are: `host:port` each, the host possibly empty for this one."""
+        """Where Redis is, or its sentinels are: `host:port` each, without a host for this one."""
         return self.addrs or ((self.addr,) if self.addr is not None else ())
 
     @property
