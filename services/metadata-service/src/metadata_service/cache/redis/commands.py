@@ -40,7 +40,7 @@ _AWAY = (
 
 
 class Commands(ABC):
-    """Sends commands, each call within `limits.call` seconds once it has one of the connections' places.
+    """Sends commands, each call within `limits.longest_call` seconds.
 
     Every method raises CacheAwayError when Redis cannot be reached or does not answer in time, CacheBusyError
     when all connections are in use, and redis-py's ResponseError for what Redis refuses.
@@ -48,7 +48,7 @@ class Commands(ABC):
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._places = Places(limits)
+        self.places = Places(limits)
 
     async def ask(self, *commands: Command) -> list[Any]:
         """The answers to questions that are asked at once."""
@@ -80,14 +80,13 @@ class Commands(ABC):
 
     @asynccontextmanager
     async def _within_limits(self) -> AsyncIterator[None]:
-        async with self._places.take():
-            try:
-                async with asyncio.timeout(self.limits.call):
-                    yield
-            except MaxConnectionsError as error:
-                raise CacheBusyError(str(error)) from error
-            except _AWAY as error:
-                raise CacheAwayError(str(error) or "no answer in time") from error
+        try:
+            async with asyncio.timeout(self.limits.longest_call):
+                yield
+        except MaxConnectionsError as error:
+            raise CacheBusyError(str(error)) from error
+        except _AWAY as error:
+            raise CacheAwayError(str(error) or "no answer in time") from error
 
 
 class ServerCommands(Commands):
@@ -115,14 +114,15 @@ class ServerCommands(Commands):
         await self._send(commands, transaction=len(commands) > 1)
 
     async def _send(self, commands: tuple[Command, ...], *, transaction: bool) -> list[Any]:
-        async with self._client.pipeline(transaction=transaction) as pipeline:
+        async with self.places.take(), self._client.pipeline(transaction=transaction) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
             answers: list[Any] = await pipeline.execute()
             return answers
 
     async def _ping(self) -> None:
-        await self._client.execute_command("PING")
+        async with self.places.take():
+            await self._client.execute_command("PING")
         await self._pool.open_ahead(self._least_idle)
 
 
@@ -132,19 +132,42 @@ class ClusterCommands(Commands):
     def __init__(self, cluster: RedisCluster, limits: Limits) -> None:
         super().__init__(limits)
         self._cluster = cluster
+        self._finding_nodes = asyncio.Lock()
+        self._knows_nodes = False
 
     async def close(self) -> None:
         """Close the connections."""
         await self._cluster.aclose()
 
     async def _ask(self, commands: tuple[Command, ...]) -> list[Any]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._cluster.execute_command(*command)) for command in commands]
+        await self._find_nodes()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._send(*command)) for command in commands]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
         return [task.result() for task in tasks]
 
     async def _apply(self, commands: tuple[Command, ...]) -> None:
+        await self._find_nodes()
         for command in commands:
-            await self._cluster.execute_command(*command)
+            await self._send(*command)
 
     async def _ping(self) -> None:
-        await self._cluster.execute_command("PING", target_nodes=RedisCluster.PRIMARIES)
+        await self._find_nodes()
+        await self._send("PING", target_nodes=RedisCluster.PRIMARIES)
+
+    async def _send(self, *command: str | int, **options: Any) -> Any:
+        async with self.places.take():
+            return await self._cluster.execute_command(*command, **options)
+
+    async def _find_nodes(self) -> None:
+        """Know which node has which keys, before the first command.
+
+        Of several that begin at once, redis-py would let one close what the others have just connected.
+        """
+        if self._knows_nodes:
+            return
+        async with self._finding_nodes:
+            await self._cluster.initialize()
+            self._knows_nodes = True

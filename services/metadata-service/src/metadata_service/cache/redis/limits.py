@@ -46,13 +46,13 @@ class Limits:
         )
 
     @property
-    def call(self) -> float:
-        """The most that a call may take once it has a connection's place: a fresh connection and an answer.
+    def longest_call(self) -> float:
+        """The most that a call may take: to wait for a connection, to make it, and to have an answer.
 
         However many steps there are in it (a login, a question to sentinels, a redirection in a cluster).
         """
         once = self.dial + self.write + self.read
-        return once * (self.retries + 1) + self.max_backoff * self.retries
+        return self.wait + once * (self.retries + 1) + self.max_backoff * self.retries
 
 
 class Places:
