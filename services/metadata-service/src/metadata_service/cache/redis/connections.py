@@ -33,14 +33,21 @@ class _Limited(AbstractConnection):
         self._limits = limits
         self._made = self._used = time.monotonic()
 
+    async def connect(self) -> None:
+        """Connect, unless it is connected."""
+        if not self.is_connected:
+            # Before the login, which is sent over it.
+            self._made = self._used = time.monotonic()
+        await super().connect()  # type: ignore[no-untyped-call]  # redis-py has no types here
+
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True
     ) -> None:
+        """Send within the limit, over a connection that is not worn."""
         if self.is_connected and self._is_worn():
             await self.disconnect()
         if not self.is_connected:
-            await self.connect()  # type: ignore[no-untyped-call]  # redis-py has no types here
-            self._made = time.monotonic()
+            await self.connect()
         self._used = time.monotonic()
         try:
             async with asyncio.timeout(self._limits.write):
@@ -49,6 +56,7 @@ class _Limited(AbstractConnection):
             raise RedisTimeoutError("Timeout writing to socket") from error
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
+        """An answer within the limit."""
         # When this is cut off, redis-py closes the connection: an answer that comes late is not taken for
         # the answer to the next question.
         try:
