@@ -19,15 +19,14 @@ _SLOTS = 16384
 class RedisServer:
     """One redis-server, which keeps nothing on disk unless it is told to (`save`)."""
 
-    def __init__(self, folder: Path, *options: str, port: int = 0, connects: bool = True) -> None:
-        """`options` are more of redis-server's; without `connects` nobody asks it whether it is ready."""
+    def __init__(self, folder: Path, *options: str, password: str = "") -> None:
+        """`options` are more of redis-server's."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.port = port or free_port()
+        self.port = free_port()
         self.address = f"{HOST}:{self.port}"
         self._options = options
-        self._connects = connects
-        self.client = redis.Redis(host=HOST, port=self.port, decode_responses=True)
+        self.client = redis.Redis(host=HOST, port=self.port, password=password or None, decode_responses=True)
         self.start()
 
     def start(self) -> None:
@@ -35,8 +34,7 @@ class RedisServer:
         command = [required("redis-server"), "--port", str(self.port), "--bind", HOST]
         command += ["--dir", str(self.folder), "--save", "", "--enable-debug-command", "yes", *self._options]
         self.process = Process(command, log=self.folder / "redis.log")
-        if self._connects:
-            wait_until(self._answers, timeout=20, what=f"redis-server answers at {self.address}")
+        wait_until(self._answers, timeout=20, what=f"redis-server answers at {self.address}")
 
     def _answers(self) -> bool:
         assert self.process.running(), f"redis-server ended:\n{self.process.tail()}"
@@ -87,8 +85,8 @@ class RedisServer:
 
 
 @contextmanager
-def running_redis(folder: Path, *options: str, connects: bool = True) -> Iterator[RedisServer]:
-    server = RedisServer(folder, *options, connects=connects)
+def running_redis(folder: Path, *options: str) -> Iterator[RedisServer]:
+    server = RedisServer(folder, *options)
     try:
         yield server
     finally:
@@ -110,6 +108,24 @@ class Sentinels:
         """The server that the sentinels call the master."""
         _, port = self.sentinels[-1].command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name)
         return self.servers[int(port)]
+
+    def switch(self) -> RedisServer:
+        """Let the replica take over from the master, which stays; gives the new master."""
+        old = self.master
+        wait_until(self._accepted, timeout=30, what="the sentinels begin to switch")
+        wait_until(
+            lambda: self.master is not old and old.client.role()[0] == "slave",
+            timeout=30,
+            what="the old master is the replica",
+        )
+        return self.master
+
+    def _accepted(self) -> bool:
+        try:
+            self.sentinels[-1].command("SENTINEL", "FAILOVER", self.name)
+        except redis.ResponseError:  # it does not know yet that the replica is well
+            return False
+        return True
 
     def fail_over(self) -> RedisServer:
         """Kill the master; gives the new one."""
@@ -135,14 +151,8 @@ def running_sentinels(folder: Path, *, count: int = 2, password: str = "") -> It
         )
         sentinels = []
         for number in range(count):
-            place = folder / f"sentinel{number}"
-            place.mkdir(parents=True)
-            (place / "sentinel.conf").write_text(
-                f"sentinel monitor {Sentinels.name} {HOST} {master.port} 1\n"
-                f"sentinel down-after-milliseconds {Sentinels.name} 500\n"
-                f"sentinel failover-timeout {Sentinels.name} 3000\n"
-            )
-            sentinels.append(stack.enter_context(_running_sentinel(place)))
+            sentinel = running_sentinel(folder / f"sentinel{number}", master.port, password=password)
+            sentinels.append(stack.enter_context(sentinel))
         group = Sentinels(master, replica, sentinels)
         for sentinel in sentinels:
             wait_until(
@@ -150,18 +160,20 @@ def running_sentinels(folder: Path, *, count: int = 2, password: str = "") -> It
                 timeout=30,
                 what="the sentinel knows the replica",
             )
-            if password:
-                sentinel.command("CONFIG", "SET", "requirepass", password)
-                sentinel.client.close()
-                sentinel.client = redis.Redis(
-                    host=HOST, port=sentinel.port, password=password, decode_responses=True
-                )
         yield group
 
 
 @contextmanager
-def _running_sentinel(folder: Path) -> Iterator[RedisServer]:
-    server = _SentinelServer(folder)
+def running_sentinel(folder: Path, master: int, *options: str, password: str = "") -> Iterator[RedisServer]:
+    """A sentinel of the master at this port."""
+    folder.mkdir(parents=True)
+    (folder / "sentinel.conf").write_text(
+        f"sentinel monitor {Sentinels.name} {HOST} {master} 1\n"
+        f"sentinel down-after-milliseconds {Sentinels.name} 500\n"
+        f"sentinel failover-timeout {Sentinels.name} 3000\n"
+        + (f"requirepass {password}\n" if password else "")
+    )
+    server = _SentinelServer(folder, *options, password=password)
     try:
         yield server
     finally:
@@ -171,7 +183,7 @@ def _running_sentinel(folder: Path) -> Iterator[RedisServer]:
 class _SentinelServer(RedisServer):
     def start(self) -> None:
         command = [required("redis-server"), self.folder / "sentinel.conf", "--sentinel"]
-        command += ["--port", str(self.port), "--bind", HOST, "--dir", self.folder]
+        command += ["--port", str(self.port), "--bind", HOST, "--dir", self.folder, *self._options]
         self.process = Process(command, log=self.folder / "redis.log")
         wait_until(self._answers, timeout=20, what=f"the sentinel answers at {self.address}")
 
@@ -182,6 +194,15 @@ class Cluster:
     def __init__(self, nodes: Sequence[RedisServer]) -> None:
         self.nodes = list(nodes)
         self.addresses = [node.address for node in nodes]
+
+    def wait_ready(self) -> None:
+        """Until each node says that the cluster is whole."""
+        for node in self.nodes:
+            wait_until(
+                lambda node=node: node.client.cluster("INFO")["cluster_state"] == "ok",
+                timeout=30,
+                what="the cluster is ready",
+            )
 
     def all_keys(self) -> set[str]:
         return {key for node in self.nodes for key in node.all_keys()}
@@ -204,10 +225,6 @@ def running_cluster(folder: Path, count: int = 3) -> Iterator[Cluster]:
             node.command("CLUSTER", "ADDSLOTSRANGE", first, beyond - 1)
             node.command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             node.command("CLUSTER", "MEET", HOST, nodes[0].port, bus_ports[0])
-        for node in nodes:
-            wait_until(
-                lambda node=node: node.client.cluster("INFO")["cluster_state"] == "ok",
-                timeout=30,
-                what="the cluster is ready",
-            )
-        yield Cluster(nodes)
+        cluster = Cluster(nodes)
+        cluster.wait_ready()
+        yield cluster

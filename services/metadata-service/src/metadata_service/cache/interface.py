@@ -21,7 +21,7 @@ class CacheSkippedError(CacheAwayError):
 
 
 class CacheBusyError(Exception):
-    """More calls are under way than the cache takes at a time."""
+    """The cache is there, and cannot take this call just now."""
 
 
 class DescriptorCache(Protocol):

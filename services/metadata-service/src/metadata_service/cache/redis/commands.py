@@ -12,6 +12,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import (
     ClusterDownError,
+    ClusterError,
     MasterDownError,
     MaxConnectionsError,
     RedisClusterException,
@@ -43,7 +44,7 @@ class Commands(ABC):
     """Sends commands, each call within `limits.longest_call` seconds.
 
     Every method raises CacheAwayError when Redis cannot be reached or does not answer in time, CacheBusyError
-    when all connections are in use, and redis-py's ResponseError for what Redis refuses.
+    when it cannot take the call just now, and redis-py's ResponseError for what Redis refuses.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -87,6 +88,9 @@ class Commands(ABC):
             raise CacheBusyError(str(error)) from error
         except _AWAY as error:
             raise CacheAwayError(str(error) or "no answer in time") from error
+        except ClusterError as error:
+            # Nodes sent the command round: its keys are moving from one to another just now.
+            raise CacheBusyError(str(error)) from error
 
 
 class ServerCommands(Commands):
