@@ -85,8 +85,8 @@ class RedisDescriptorCache:
         """Whether Redis answers, and with `writes` whether it takes a change too; raises as the others."""
         await self._commands.ping()
         if writes:
-            # Changes nothing, and is refused where changes are.
-            await self._commands.apply(("DEL", "moorage::check"))
+            # Leaves nothing, and is refused where changes are, or where there is no memory for more.
+            await self._commands.apply(("SADD", "moorage::check", 1), ("DEL", "moorage::check"))
 
     async def close(self) -> None:
         """Close the connections."""
