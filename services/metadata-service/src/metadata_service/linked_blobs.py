@@ -70,6 +70,8 @@ class LinkedBlobs:
                 if cached is not None and error.code is ErrorCode.BLOB_UNKNOWN:
                     await self._descriptors.forget(repository.name, _both(cached.digest, digest))
                 raise
+            if descriptor == cached:
+                return descriptor
         await self._descriptors.fill(ticket, digest, descriptor)
         return descriptor
 
