@@ -46,7 +46,7 @@ def calls(server: RedisServer, *commands: str) -> int:
 
 @dataclass(frozen=True)
 class Registry:
-    """A registry and its Redis; where its debug server is, or the docker-registry that shares both with it."""
+    """A registry and its Redis; its debug server's URL, or the docker-registry that shares both."""
 
     up: Up
     redis: RedisServer

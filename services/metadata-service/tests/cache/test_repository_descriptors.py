@@ -160,7 +160,23 @@ async def test_an_error_of_the_cache_fails_nothing_and_is_counted(descriptors, c
         async with descriptors.removing(REPOSITORY, [DIGEST]):
             pass
     assert count("errors") == before + 3
-    assert {line["log_level"] for line in lines} == {"warning"}
+    assert [(line["log_level"], line["operation"]) for line in lines] == [
+        ("warning", "get"),
+        ("warning", "add"),
+        ("warning", "remove"),
+    ]
+
+
+async def test_a_cache_that_fails_for_every_request_is_not_logged_for_every_one(
+    descriptors, cache, logged
+) -> None:
+    before = count("errors")
+    cache.broken = True
+    with logged() as lines:
+        for _ in range(50):
+            assert await descriptors.get(REPOSITORY, DIGEST) is None
+    assert count("errors") == before + 50
+    assert len(lines) == 1
 
 
 async def test_what_the_cache_could_not_be_told_to_forget_is_not_answered(descriptors, cache) -> None:

@@ -43,6 +43,9 @@ STALE = Counter(
 # Digests that the cache could not be told to forget, at most so many.
 _UNCLEARED = 100_000
 
+# Seconds between warnings about one operation.
+_QUIET = 10.0
+
 # Removals are told apart by repository, up to so many.
 _GENERATIONS = 4096
 
@@ -70,6 +73,8 @@ class RepositoryDescriptors:
         self._generations = [0] * _GENERATIONS
         # Repositories whose links are in doubt, until when (in the loop's time).
         self._unsettled: dict[str, float] = {}
+        # Until when the next failure of an operation is not said again.
+        self._quiet_until: dict[str, float] = {}
         # What the cache could not be told to forget.
         self._uncleared: dict[str, set[Digest]] = {}
 
@@ -93,7 +98,7 @@ class RepositoryDescriptors:
                 canonical = await self._cache.get(repository, descriptor.digest)
                 descriptor = descriptor if canonical is not None else None
         except Exception as error:  # any failure of the cache: storage has the answer
-            _failed("get", repository, error)
+            self._failed("get", repository, error)
             return None
         if descriptor is not None:
             HITS.inc()
@@ -113,7 +118,7 @@ class RepositoryDescriptors:
                 if digest != descriptor.digest:
                     await self._cache.add(ticket.repository, digest, descriptor)
             except Exception as error:  # any failure of the cache: it stays empty
-                _failed("add", ticket.repository, error)
+                self._failed("add", ticket.repository, error)
 
     @asynccontextmanager
     async def removing(self, repository: str, digests: Sequence[Digest]) -> AsyncIterator[None]:
@@ -172,6 +177,19 @@ class RepositoryDescriptors:
             del self._uncleared[forgotten]
             log.error("too much to clear from the descriptor cache", repository=forgotten)
 
+    def _failed(self, operation: str, repository: str, error: Exception) -> None:
+        """Count a failure, and say so: once in a while, as each request may meet it."""
+        if isinstance(error, CacheSkippedError):
+            # That the cache is away was said when it was found out.
+            return
+        ERRORS.inc()
+        now = asyncio.get_running_loop().time()
+        if now >= self._quiet_until.get(operation, 0):
+            self._quiet_until[operation] = now + _QUIET
+            log.warning(
+                "the descriptor cache failed", operation=operation, repository=repository, error=repr(error)
+            )
+
     async def _is_trusted(self, repository: str) -> bool:
         """Whether what the cache holds of a repository, and what storage says of it, can be relied on."""
         until = self._unsettled.get(repository)
@@ -193,7 +211,7 @@ class RepositoryDescriptors:
                 await self._cache.remove(repository, digest)
                 digests.discard(digest)
         except Exception as error:  # any failure of the cache: the repository is not trusted meanwhile
-            _failed("remove", repository, error)
+            self._failed("remove", repository, error)
             return
         if not digests:
             self._uncleared.pop(repository, None)
@@ -201,11 +219,3 @@ class RepositoryDescriptors:
 
 def _slot(repository: str) -> int:
     return hash(repository) % _GENERATIONS
-
-
-def _failed(operation: str, repository: str, error: Exception) -> None:
-    if isinstance(error, CacheSkippedError):
-        # That the cache is away was said when it was found out.
-        return
-    ERRORS.inc()
-    log.warning("the descriptor cache failed", operation=operation, repository=repository, error=repr(error))
