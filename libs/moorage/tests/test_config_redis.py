@@ -232,6 +232,11 @@ def test_the_environment_overrides_it() -> None:
     assert read.redis.tls.authorities == ("/ca.pem",)
 
 
+def test_a_url_in_place_of_an_address_is_refused_without_the_password_in_it() -> None:
+    assert problems("{addr: 'redis://:hush@a:1'}") == ["redis.addr: not host:port"]
+    assert problems("{addrs: ['redis://a:1']}") == ["redis.addrs[0]: not host:port: 'redis://a:1'"]
+
+
 def test_passwords_are_not_shown() -> None:
     read = document("{addr: 'a:1', password: hush, sentinelpassword: hush}")
     assert "hush" not in repr(read)

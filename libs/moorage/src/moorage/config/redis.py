@@ -16,7 +16,17 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from moorage.config.section import Section
-from moorage.config.values import Count, Flag, HostPort, Integer, Seconds, Secret, Text, as_list, one_of
+from moorage.config.values import (
+    Count,
+    Flag,
+    Integer,
+    Seconds,
+    Secret,
+    Text,
+    as_list,
+    one_of,
+    split_host_port,
+)
 
 # Seconds. A cache that is slower than this does not pay.
 DEFAULT_TIMEOUT = 0.5
@@ -27,6 +37,17 @@ DEFAULT_IDLE_TIME = 30 * 60.0
 
 Mode = Literal["single", "sentinel", "cluster"]
 
+
+def _address(value: str) -> str:
+    try:
+        split_host_port(value)
+    except ValueError:
+        shown = "" if "@" in value else f": {value!r}"  # what stands before an @ may be a password
+        raise ValueError(f"not host:port{shown}") from None
+    return value
+
+
+_Address = Annotated[Text, AfterValidator(_address)]
 _Timeout = Annotated[Seconds, AfterValidator(lambda value: value or DEFAULT_TIMEOUT)]
 
 
@@ -68,8 +89,8 @@ class RedisTLS(Section):
 class Redis(Section):
     """`redis`. Ask the properties: they say the same in both generations of keys."""
 
-    addr: HostPort | None = None
-    addrs: Annotated[tuple[HostPort, ...], BeforeValidator(as_list)] = ()
+    addr: _Address | None = None
+    addrs: Annotated[tuple[_Address, ...], BeforeValidator(as_list)] = ()
     mastername: Text = ""
     isclustermode: Flag = False
     db: Count = 0

@@ -86,7 +86,7 @@ class RedisDescriptorCache:
         await self._commands.ping()
         if writes:
             # Leaves nothing, and is refused where changes are, or where there is no memory for more.
-            await self._commands.apply(("SADD", "moorage::check", 1), ("DEL", "moorage::check"))
+            await self._commands.apply(("SADD", keys.CHECK, 1), ("DEL", keys.CHECK))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from moorage.digest import Digest
 
+# Ours: a set that is made and deleted to find out whether changes are taken again. Never there for long.
+CHECK = "moorage::check"
+
 
 def blob(digest: Digest) -> str:
     """A hash of `digest` (the canonical one), `size` and `mediatype`, for all repositories."""
