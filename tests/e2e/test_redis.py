@@ -186,7 +186,7 @@ def test_pushes_and_pulls_go_on_while_redis_is_in_trouble(
         assert not client.has_blob(repository, make_image(45).config.digest)
         expect(client.http.delete(f"/v2/{repository}/blobs/{during.layers[0].digest}"), 202)
         assert not client.has_blob(repository, during.layers[0].digest)
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 15
     skopeo_copy(f"oci:{layout}:one", f"docker://{up.address}/{repository}/skopeo:one")
     skopeo_copy(f"docker://{up.address}/{repository}/skopeo:one", f"oci:{tmp_path}/back:one")
 

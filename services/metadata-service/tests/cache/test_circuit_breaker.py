@@ -71,7 +71,7 @@ async def test_a_redis_that_is_gone_costs_one_call_and_the_next_ones_nothing(cac
         assert await outcome(cache.get("team/app", DIGEST)) is CacheSkippedError
         assert await outcome(cache.add("team/app", DIGEST, DESCRIPTOR)) is CacheSkippedError
         assert await outcome(cache.remove("team/app", DIGEST)) is CacheSkippedError
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
 
 
 async def test_a_redis_that_hangs_costs_those_who_are_waiting_one_timeout(cache, redis_server) -> None:
@@ -81,7 +81,7 @@ async def test_a_redis_that_hangs_costs_those_who_are_waiting_one_timeout(cache,
     outcomes = await asyncio.gather(*(outcome(cache.get("team/app", DIGEST)) for _ in range(10)))
     assert set(outcomes) == {CacheAwayError}
     # A connection that is made now hangs as well, so its login's answer is waited for.
-    assert time.monotonic() - started < 3 * 0.2 + 1
+    assert time.monotonic() - started < 3 * 0.2 + 1.5
     assert await outcome(cache.get("team/app", DIGEST)) is CacheSkippedError
     redis_server.resume()
 

@@ -261,7 +261,7 @@ async def test_pushes_reads_and_deletes_go_on_and_stay_right(
     manifest = await registry.push(A, "latest")
     assert await registry.has_manifest(A, manifest)
     # Without the circuit breaker each of these calls would have waited.
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 8
     redis_server.resume()
 
 
