@@ -55,7 +55,7 @@ spec: $(VENV)/.synced ## Generate docs/spec/api.md from the route descriptors
 lock: $(BIN)/uv ## Bring uv.lock up to date
 	$(BIN)/uv lock
 
-test-unit: $(VENV)/.synced ## Run the tests of the library and the services: no Debian package, no root
+test-unit: $(VENV)/.synced ## Run the tests of the library and the services: no root; the cache's need redis-server
 	$(BIN)/pytest libs services $(PYTEST_ARGS)
 
 test: $(VENV)/.synced ## Install what the end-to-end tests need, and run every test

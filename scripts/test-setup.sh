@@ -13,6 +13,7 @@ commands=(
   docker-registry:docker-registry
   iptables:iptables
   podman:podman
+  redis-server:redis-server
   skopeo:skopeo
   wrk:wrk
 )

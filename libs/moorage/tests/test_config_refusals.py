@@ -20,8 +20,6 @@ ASKED = {
     "storage.gcs": "storage: {gcs: {bucket: a}}",
     "storage.swift": "storage: {swift: }",
     "storage.oss": "storage: {oss: {bucket: a}}",
-    "storage.cache.blobdescriptor": "storage: {inmemory: , cache: {blobdescriptor: redis}}",
-    "storage.cache.layerinfo": "storage: {inmemory: , cache: {layerinfo: redis}}",
     "http.tls.certificate": "http: {tls: {certificate: /etc/cert.pem}}",
     "http.tls.key": "http: {tls: {key: /etc/key.pem}}",
     "http.tls.clientcas": "http: {tls: {clientcas: [/etc/ca.pem]}}",
@@ -37,6 +35,9 @@ ASKED = {
         "{name: b, url: 'https://b.example/', disabled: false}]}"
     ),
     "proxy": "proxy: {remoteurl: 'https://registry-1.docker.io'}",
+    "redis.readonly": "redis: {addrs: ['redis:6379'], readonly: true}",
+    "redis.routebylatency": "redis: {routebylatency: true}",
+    "redis.routerandomly": "redis: {routerandomly: true}",
     "reporting": "reporting: {bugsnag: {apikey: key}}",
     "compatibility.schema1.enabled": "compatibility: {schema1: {enabled: true}}",
     "services.tls": "services: {tls: {certificate: /etc/cert.pem}}",
@@ -81,11 +82,6 @@ def test_what_asks_for_nothing_is_accepted(section: str) -> None:
     read = parse(document(section), {})
     assert read.warnings == ()
     assert read.auth.kind == "none"
-
-
-def test_a_redis_section_alone_is_accepted_with_a_warning_in_either_shape() -> None:
-    for redis in ("{addr: 'redis:6379', pool: {maxidle: 16}}", "{addrs: ['redis:6379'], poolsize: 64}"):
-        assert parse(document(f"redis: {redis}"), {}).warnings == ("redis: not used by this version",)
 
 
 NO_KIND = "auth: names no kind of access control; remove the key, or write 'auth: none', for an open registry"

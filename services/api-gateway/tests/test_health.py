@@ -11,6 +11,7 @@ import pytest
 from api_gateway.checks import configured_checks
 from api_gateway.health import Check, CheckFailedError, HealthState, running
 from moorage.config import parse
+from moorage.rpc import Address, open_channel
 
 
 async def until(condition, timeout: float = 5) -> None:
@@ -127,3 +128,29 @@ async def test_the_storage_driver_is_checked_through_the_blob_service() -> None:
     await check.probe()
     with pytest.raises(CheckFailedError):
         await checks_of(health, serving=False)["storagedriver_inmemory"].probe()
+
+
+async def test_what_is_not_vital_is_told_and_takes_nothing_out_of_service() -> None:
+    probe, state = Probe(), HealthState()
+    probe.reason = "away"
+    async with running([Check("it", probe, interval=0.01, threshold=0, vital=False)], state):
+        await until(lambda: state.degraded)
+        assert (state.degraded, state.errors, state.failing) == ({"it": "away"}, {}, False)
+        probe.reason = None
+        await until(lambda: not state.degraded)
+
+
+async def test_redis_is_checked_where_it_is_the_cache_and_is_not_vital() -> None:
+    async def blobs_serving(timeout: float) -> bool:
+        return True
+
+    for cache, names in (("redis", ["redis"]), ("inmemory", [])):
+        storage = f"{{inmemory: , cache: {{blobdescriptor: {cache}}}}}"
+        config = parse(f"version: 0.1\nstorage: {storage}\nredis: {{addr: 'localhost:6379'}}\n", {})
+        async with open_channel(Address.parse("127.0.0.1:1")) as metadata:
+            checks = configured_checks(config, blobs_serving, metadata)
+            assert [check.name for check in checks] == names
+            for check in checks:
+                assert not check.vital
+                # A metadata service that does not answer says nothing about its cache.
+                await check.probe()

@@ -11,13 +11,24 @@ from urllib.parse import urlsplit
 from api_gateway.health import Check, CheckFailedError
 from moorage.config import Configuration
 from moorage.config.health import FileCheck, HTTPCheck, TCPCheck
+from moorage.rpc.client import Channel
+from moorage.rpc.health import DESCRIPTOR_CACHE, is_degraded
 
 Serving = Callable[[float], Awaitable[bool]]
 """Whether the blob service says within so many seconds that its storage driver works."""
 
+# Seconds between questions about the descriptor cache, and the most that an answer may take.
+_CACHE_INTERVAL = 1.0
+_CACHE_TIMEOUT = 1.0
 
-def configured_checks(config: Configuration, blobs_serving: Serving) -> list[Check]:
-    """The checks of a configuration, under distribution's names."""
+
+def configured_checks(
+    config: Configuration, blobs_serving: Serving, metadata: Channel | None = None
+) -> list[Check]:
+    """The checks of a configuration, under distribution's names.
+
+    With the metadata service's channel also one of the descriptor cache, when that is Redis.
+    """
     health = config.health
     checks = [Check(each.file, _file_probe(each), each.interval, each.threshold) for each in health.file]
     checks += [Check(each.uri, _http_probe(each), each.interval, each.threshold) for each in health.http]
@@ -27,7 +38,17 @@ def configured_checks(config: Configuration, blobs_serving: Serving) -> list[Che
         timeout = min(driver.interval, config.services.timeout)
         name = f"storagedriver_{config.storage.driver_name}"
         checks.append(Check(name, _driver_probe(blobs_serving, timeout), driver.interval, driver.threshold))
+    if metadata is not None and config.storage.cache.blobdescriptor == "redis":
+        checks.append(Check("redis", _cache_probe(metadata), _CACHE_INTERVAL, threshold=0, vital=False))
     return checks
+
+
+def _cache_probe(metadata: Channel) -> Callable[[], Awaitable[None]]:
+    async def probe() -> None:
+        if await is_degraded(metadata, DESCRIPTOR_CACHE, timeout=_CACHE_TIMEOUT):
+            raise CheckFailedError("the descriptor cache is away or takes no changes; storage is asked")
+
+    return probe
 
 
 def _driver_probe(blobs_serving: Serving, timeout: float) -> Callable[[], Awaitable[None]]:

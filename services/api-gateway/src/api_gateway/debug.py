@@ -66,7 +66,9 @@ class DebugServer:
         reading = method in ("GET", "HEAD")
         if path == "/debug/health" and reading:
             errors = self._health.errors
-            return (503 if errors else 200), "application/json", json.dumps(errors).encode()
+            # What is only degraded is told, and fails nothing.
+            body = json.dumps({**self._health.degraded, **errors}).encode()
+            return (503 if errors else 200), "application/json", body
         if path in ("/debug/health/up", "/debug/health/down"):
             if method != "POST":
                 return 404, "text/plain; charset=utf-8", b"only POST changes the health\n"

@@ -28,12 +28,16 @@ class CheckFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A probe that runs every `interval` seconds and fails its check after `threshold` failures in a row."""
+    """A probe that runs every `interval` seconds and fails its check after `threshold` failures in a row.
+
+    A check that is not `vital` takes no instance out of service: it is reported, and that is all.
+    """
 
     name: str
     probe: Callable[[], Awaitable[None]]
     interval: float
     threshold: int
+    vital: bool = True
 
 
 class HealthState:
@@ -41,6 +45,7 @@ class HealthState:
 
     def __init__(self) -> None:
         self._errors: dict[str, str] = {}
+        self._degraded: dict[str, str] = {}
 
     @property
     def failing(self) -> bool:
@@ -52,6 +57,17 @@ class HealthState:
         """The failing checks by name, each with its reason."""
         return dict(self._errors)
 
+    @property
+    def degraded(self) -> dict[str, str]:
+        """What the instance does without, by name, each with its reason."""
+        return dict(self._degraded)
+
+    def degrade(self, name: str, reason: str) -> None:
+        """Say that something is not well which requests can do without."""
+        if name not in self._degraded:
+            log.warning("degraded", check=name, reason=reason)
+        self._degraded[name] = reason
+
     def fail(self, name: str, reason: str) -> None:
         """Say that a check fails."""
         if name not in self._errors:
@@ -60,7 +76,8 @@ class HealthState:
 
     def recover(self, name: str) -> None:
         """Say that a check passes."""
-        if self._errors.pop(name, None) is not None:
+        errors = self._errors.pop(name, None), self._degraded.pop(name, None)
+        if any(error is not None for error in errors):
             log.warning("health check passes again", check=name)
 
 
@@ -86,7 +103,7 @@ async def _repeat(check: Check, state: HealthState) -> None:
         else:
             failures += 1
             if failures >= check.threshold:
-                state.fail(check.name, reason)
+                (state.fail if check.vital else state.degrade)(check.name, reason)
         await asyncio.sleep(check.interval)
 
 

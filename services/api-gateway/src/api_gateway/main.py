@@ -77,7 +77,8 @@ async def opened(
         stack.push_async_callback(lookups.close)
         if health is None:
             health = HealthState()
-            await stack.enter_async_context(running(configured_checks(config, instances.serving), health))
+            checks = configured_checks(config, instances.serving, channel)
+            await stack.enter_async_context(running(checks, health))
             await stack.enter_async_context(debug_server(config, health, of_this_process))
         access_log = standard_access_log(config)
         if access_log is not None:

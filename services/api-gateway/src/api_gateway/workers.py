@@ -22,6 +22,7 @@ from api_gateway.server import listening
 from api_gateway.sharedhealth import InheritedHealth, PublishedHealth
 from api_gateway.state import signing_secret
 from moorage.config import Configuration
+from moorage.rpc import Address, open_channel
 from moorage.supervisor.parent_death import WORKER
 from moorage.workers import Fleet, Roster, Workers
 
@@ -60,7 +61,10 @@ async def _opened(config: Configuration, roster: Roster) -> AsyncIterator[Fleet]
         loads = stack.enter_context(closing(SharedLoads(config.http.worker_count)))
         instances = BlobInstances(config.services.blob.instances, config.services)
         stack.push_async_callback(instances.close)
-        await stack.enter_async_context(running(configured_checks(config, instances.serving), health))
+        metadata = open_channel(Address.parse(config.services.metadata.addr))
+        stack.push_async_callback(metadata.close, None)
+        checks = configured_checks(config, instances.serving, metadata)
+        await stack.enter_async_context(running(checks, health))
         await stack.enter_async_context(debug_server(config, health, roster.exposition))
         environment: dict[str, str | None] = {
             _LISTENER: str(listener.fileno()),

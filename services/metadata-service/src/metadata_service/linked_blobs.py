@@ -6,12 +6,13 @@ tells whether another repository has the blob.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import structlog
 
 from metadata_service.blobs import Blobs
-from metadata_service.cache import RepositoryDescriptors
+from metadata_service.cache import RepositoryDescriptors, SeenBytes
 from metadata_service.changes import Changes, blob_key
 from metadata_service.descriptors import BlobDescriptor
 from metadata_service.layout import Repository
@@ -46,17 +47,31 @@ class LinkedBlobs:
         self._descriptors = descriptors
         self._changes = changes
         self._policy = policy
+        self._seen = SeenBytes()
 
     async def stat(self, repository: Repository, digest: Digest) -> BlobDescriptor:
         """The descriptor of a blob that the repository links; BLOB_UNKNOWN otherwise.
 
         Its digest is the canonical one.
         """
-        cached = await self._descriptors.get(repository.name, digest)
-        if cached is not None:
-            return cached
         ticket = self._descriptors.begin(repository.name)
-        descriptor = await self._read(repository, digest)
+        if self._descriptors.decides:
+            descriptor = await self._descriptors.get(repository.name, digest)
+            if descriptor is not None:
+                return descriptor
+            descriptor = await self._read(repository, digest)
+        else:
+            cached, canonical = await self._ask_both(repository, digest)
+            if cached is not None and self._is_confirmed(cached, canonical):
+                return cached
+            try:
+                descriptor = await self._describe(repository, digest, canonical)
+            except RegistryError as error:
+                if cached is not None and error.code is ErrorCode.BLOB_UNKNOWN:
+                    await self._descriptors.forget(repository.name, _both(cached.digest, digest))
+                raise
+            if descriptor == cached:
+                return descriptor
         await self._descriptors.fill(ticket, digest, descriptor)
         return descriptor
 
@@ -71,10 +86,10 @@ class LinkedBlobs:
                 ErrorCode.DIGEST_INVALID,
                 {"digest": str(canonical), "reason": "a blob is linked by its canonical digest"},
             )
-        sizes = await self._blobs.sizes([canonical])
-        if canonical not in sizes:
+        size = await self._size(canonical)
+        if size is None:
             raise blob_unknown(canonical)
-        await self._add(repository, BlobDescriptor(canonical, sizes[canonical]), aliases)
+        await self._add(repository, BlobDescriptor(canonical, size), aliases)
 
     async def mount(self, repository: Repository, source: Repository, digest: Digest) -> BlobDescriptor:
         """Link a blob of another repository; BLOB_UNKNOWN if that one does not link it."""
@@ -94,7 +109,7 @@ class LinkedBlobs:
         if canonical is None:
             raise blob_unknown(digest)
         # The canonical link first: it is the one that revokes.
-        digests = list(dict.fromkeys([canonical, digest]))
+        digests = _both(canonical, digest)
 
         async def remove() -> bool:
             async with (
@@ -109,19 +124,52 @@ class LinkedBlobs:
         if not await self._changes.run(remove, revoking=revoking):
             raise blob_unknown(digest)
 
+    async def _ask_both(
+        self, repository: Repository, digest: Digest
+    ) -> tuple[BlobDescriptor | None, Digest | None]:
+        """What the cache says and what the link says, asked at the same time."""
+        asking = asyncio.create_task(self._descriptors.get(repository.name, digest))
+        try:
+            canonical = await self._link(repository, digest)
+            return await asking, canonical
+        finally:
+            asking.cancel()
+
+    def _is_confirmed(self, cached: BlobDescriptor, canonical: Digest | None) -> bool:
+        """Whether the repository has what the cache says, and the bytes need not be looked for again."""
+        return cached.digest == canonical and canonical in self._seen and self._descriptors.is_alone
+
     async def _read(self, repository: Repository, digest: Digest) -> BlobDescriptor:
         """What storage says: the link, then the bytes."""
-        canonical = (await self._links.resolve([digest], repository.layer_link)).get(digest)
+        return await self._describe(repository, digest, await self._link(repository, digest))
+
+    async def _link(self, repository: Repository, digest: Digest) -> Digest | None:
+        """The canonical digest that the repository's link leads to; None when there is no link."""
+        return (await self._links.resolve([digest], repository.layer_link)).get(digest)
+
+    async def _describe(
+        self, repository: Repository, digest: Digest, canonical: Digest | None
+    ) -> BlobDescriptor:
+        """The descriptor of the bytes that a link leads to; BLOB_UNKNOWN when either is missing."""
         if canonical is None:
             raise blob_unknown(digest)
-        sizes = await self._blobs.sizes([canonical])
-        if canonical not in sizes:
+        size = await self._size(canonical)
+        if size is None:
             DAMAGE.labels(MISSING_BYTES).inc()
             log.warning(
                 "a blob is linked but its bytes are missing", repository=repository.name, digest=str(digest)
             )
             raise blob_unknown(digest)
-        return BlobDescriptor(canonical, sizes[canonical])
+        return BlobDescriptor(canonical, size)
+
+    async def _size(self, canonical: Digest) -> int | None:
+        """How many bytes storage has of a blob; None when they are not there."""
+        size = (await self._blobs.sizes([canonical])).get(canonical)
+        if size is None:
+            self._seen.discard(canonical)
+        else:
+            self._seen.add(canonical)
+        return size
 
     async def _add(
         self, repository: Repository, descriptor: BlobDescriptor, aliases: Sequence[Digest]
@@ -138,3 +186,8 @@ class LinkedBlobs:
         await self._changes.run(add)
         for digest in digests:
             await self._descriptors.fill(ticket, digest, descriptor)
+
+
+def _both(canonical: Digest, asked: Digest) -> list[Digest]:
+    """A blob's canonical digest and the one that was asked for, each once."""
+    return list(dict.fromkeys([canonical, asked]))

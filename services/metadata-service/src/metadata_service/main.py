@@ -9,7 +9,7 @@ import structlog
 
 from metadata_service.blob_service import BlobService
 from metadata_service.blobs import Blobs
-from metadata_service.cache import RepositoryDescriptors, open_cache
+from metadata_service.cache import Report, RepositoryDescriptors, open_cache
 from metadata_service.catalog import Catalog
 from metadata_service.changes import Changes
 from metadata_service.health import Health
@@ -27,6 +27,7 @@ from metadata_service.servicer import Metadata, Registry
 from metadata_service.tags import Tags
 from moorage.config import Configuration, ConfigurationError
 from moorage.rpc import Address, RpcServer
+from moorage.rpc.health import DESCRIPTOR_CACHE
 from moorage.service import Service
 from moorage.v1.metadata_pb2_grpc import add_MetadataServicer_to_server
 
@@ -36,6 +37,8 @@ log = structlog.get_logger("metadata_service.main")
 async def run(config: Configuration, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then drain. Healthy while the blob service is.
 
+    The descriptor cache has a name of its own in the health service, because nothing fails without it.
+
     Raises ConfigurationError before it listens when the configuration does not hold, and OSError when the
     address cannot be had.
     """
@@ -44,7 +47,9 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
     address = Address.parse(config.services.metadata.addr)
     timeout = config.services.timeout
     service = BlobService([Address.parse(each) for each in config.services.blob.instances], timeout=timeout)
-    descriptors = RepositoryDescriptors(open_cache(config), settling=timeout)
+    # Without leases others may change storage as well: docs/leases.md.
+    alone = config.services.metadata.lease > 0
+    descriptors = RepositoryDescriptors(open_cache(config), settling=timeout, alone=alone)
     leases = Leases(seconds=config.services.metadata.lease, settling=timeout)
     changes = Changes(leases, timeout=timeout)
     servicer = Metadata(build_registry(config, service, descriptors, changes, leases), timeout=timeout)
@@ -53,13 +58,18 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
     try:
         await server.start()
         log.info("the metadata service listens", address=str(address))
-        watch = asyncio.create_task(Health(service, server.serving).watch())
+        watching = [
+            asyncio.create_task(Health(service, server.serving).watch()),
+            asyncio.create_task(descriptors.watch(_reporting_to(server))),
+        ]
         try:
             await stop.wait()
         finally:
-            watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await watch
+            for watch in watching:
+                watch.cancel()
+            for watch in watching:
+                with suppress(asyncio.CancelledError):
+                    await watch
             log.info("the metadata service drains", seconds=config.http.draintimeout)
             # Gateways stay connected as long as a change needs their confirmation.
             await asyncio.gather(server.stop(config.http.draintimeout), leases.drain())
@@ -67,6 +77,15 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
     finally:
         await descriptors.close()
         await service.close()
+
+
+def _reporting_to(server: RpcServer) -> Report:
+    """Tells the health service how the descriptor cache is."""
+
+    async def report(degraded: str | None) -> None:
+        await server.report(DESCRIPTOR_CACHE, degraded is None)
+
+    return report
 
 
 def build_registry(

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
-from moorage.config.extensions import Auth, Compatibility, Middleware, Parameters, Proxy, Reporting
+from moorage.config.extensions import Auth, Compatibility, Middleware, Proxy, Reporting
 from moorage.config.health import Health
 from moorage.config.http import HTTP
 from moorage.config.log import Log, LogLevel
 from moorage.config.notifications import Notifications
 from moorage.config.paging import Catalog, Tags
+from moorage.config.redis import Redis
 from moorage.config.section import Section
 from moorage.config.services import Services
 from moorage.config.storage import Storage
@@ -38,7 +39,7 @@ class Configuration(Section):
     middleware: Middleware = Field(default_factory=Middleware)
     http: HTTP = Field(default_factory=HTTP)
     notifications: Notifications = Field(default_factory=Notifications)
-    redis: Parameters = Field(default_factory=dict, repr=False)
+    redis: Redis = Field(default_factory=Redis)
     health: Health = Field(default_factory=Health)
     proxy: Proxy = Field(default_factory=Proxy)
     validation: Validation = Field(default_factory=Validation)

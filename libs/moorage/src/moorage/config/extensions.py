@@ -1,4 +1,4 @@
-"""`auth`, `middleware`, `proxy`, `redis`, `reporting` and `compatibility`.
+"""`auth`, `middleware`, `proxy`, `reporting` and `compatibility`.
 
 Their keys are known here, so that a misspelt one is found. Which of them this version refuses: see
 `refusals`.

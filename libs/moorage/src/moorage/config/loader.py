@@ -61,6 +61,7 @@ def parse(text: str, environ: Mapping[str, str]) -> Configuration:
     if configuration is not None:
         findings.extend(_exposed_services(configuration))
         findings.extend(_blob_workers(configuration))
+        findings.extend(_redis(configuration))
     if findings or configuration is None:
         raise ConfigurationError.of(_in_document_order(findings, tree))
     return _completed(configuration, supported, collected)
@@ -151,6 +152,27 @@ def _blob_workers(configuration: Configuration) -> Iterator[Finding]:
         yield Finding(("services", "blob", key), sentence)
 
 
+def _redis(configuration: Configuration) -> Iterator[Finding]:
+    redis = configuration.redis
+    for key, sentence in redis.problems():
+        yield Finding(("redis", *key.split(".")), sentence)
+    if configuration.storage.cache.blobdescriptor == "redis" and not redis.addresses:
+        yield Finding(
+            ("redis",), "is required, with addr or addrs, where storage.cache.blobdescriptor is redis"
+        )
+
+
+def _redis_warnings(configuration: Configuration) -> Iterator[str]:
+    redis = configuration.redis
+    if configuration.storage.cache.blobdescriptor != "redis":
+        if redis.addresses:
+            yield "redis: not used, as storage.cache.blobdescriptor is not redis"
+        return
+    if "blobdescriptorsize" in configuration.storage.cache.model_fields_set:
+        yield "storage.cache.blobdescriptorsize: not used with redis; set maxmemory in Redis itself"
+    yield from (f"redis.{key}: {sentence}" for key, sentence in redis.remarks())
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -179,8 +201,7 @@ def _completed(configuration: Configuration, tree: Tree, warnings: list[str]) ->
         warnings.append("storage.cache.layerinfo: deprecated; write storage.cache.blobdescriptor")
     if configuration.validation.enabled:
         warnings.append("validation.enabled: deprecated; validation is on unless validation.disabled is true")
-    if configuration.redis:
-        warnings.append("redis: not used by this version")
+    warnings.extend(_redis_warnings(configuration))
     return configuration.with_warnings(tuple(warnings))
 
 

@@ -32,10 +32,6 @@ def _is_true(node: Node) -> bool:
     return resolved(node) is True
 
 
-def _is_redis(node: Node) -> bool:
-    return isinstance(node, str) and node == "redis"
-
-
 def _any_enabled(node: Node) -> bool:
     """Whether a list, or a map of lists, has an entry that is not `disabled: true`."""
     if isinstance(node, dict):
@@ -61,6 +57,7 @@ _DRIVER_NEVER = Refusal("this storage driver is not supported; use filesystem")
 _TLS = Refusal(
     "TLS is not supported by this version; end it at a proxy in front of the registry", _says_something
 )
+_REPLICAS = Refusal("reading from replicas is not supported: they may not know of a delete yet", _is_true)
 _PROXY = Refusal("the pull-through cache is not supported by this version", _says_something)
 
 UNSUPPORTED: Mapping[str, Refusal] = {
@@ -74,12 +71,6 @@ UNSUPPORTED: Mapping[str, Refusal] = {
     "storage.gcs": _DRIVER_NEVER,
     "storage.swift": _DRIVER_NEVER,
     "storage.oss": _DRIVER_NEVER,
-    "storage.cache.blobdescriptor": Refusal(
-        "the redis cache is not supported by this version; use inmemory", _is_redis
-    ),
-    "storage.cache.layerinfo": Refusal(
-        "the redis cache is not supported by this version; use inmemory", _is_redis
-    ),
     "http.tls.certificate": _TLS,
     "http.tls.key": _TLS,
     "http.tls.clientcas": _TLS,
@@ -104,6 +95,9 @@ UNSUPPORTED: Mapping[str, Refusal] = {
         _any_enabled,
     ),
     "proxy": _PROXY,
+    "redis.readonly": _REPLICAS,
+    "redis.routebylatency": _REPLICAS,
+    "redis.routerandomly": _REPLICAS,
     "reporting": Refusal("reporting to bugsnag and newrelic is not supported", _says_something),
     "compatibility.schema1.enabled": Refusal(
         "manifests of Docker schema 1 are not supported; push the images again in a current format",

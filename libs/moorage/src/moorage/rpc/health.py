@@ -9,6 +9,22 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from moorage.rpc.client import Channel
 
+# The metadata service's descriptor cache has a health of its own: nothing fails without it.
+DESCRIPTOR_CACHE = "moorage.DescriptorCache"
+
+
+async def is_degraded(channel: Channel, part: str, *, timeout: float) -> bool:
+    """Whether the service behind the channel says within `timeout` seconds that one of its parts is not well.
+
+    A service that does not answer says nothing about its parts.
+    """
+    stub = health_pb2_grpc.HealthStub(channel)
+    try:
+        response = await stub.Check(health_pb2.HealthCheckRequest(service=part), timeout=timeout)
+    except grpc.aio.AioRpcError:
+        return False
+    return bool(response.status == health_pb2.HealthCheckResponse.NOT_SERVING)
+
 
 async def is_serving(channel: Channel, *, timeout: float) -> bool:
     """Whether the service behind the channel says SERVING within `timeout` seconds."""

@@ -85,6 +85,11 @@ class RpcServer:
         for name in ("", *self._names):
             await self._health.set(name, state)
 
+    async def report(self, part: str, well: bool) -> None:
+        """Tell the standard health service of a part that the service can do its work without."""
+        states = health_pb2.HealthCheckResponse
+        await self._health.set(part, states.SERVING if well else states.NOT_SERVING)
+
     async def stop(self, grace: float) -> None:
         """Stop accepting, let calls under way end within `grace` seconds, then cancel them."""
         await self._health.enter_graceful_shutdown()

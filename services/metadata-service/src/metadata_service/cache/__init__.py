@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from metadata_service.cache.breaker import CircuitBreaker
 from metadata_service.cache.inmemory import InMemoryDescriptorCache
-from metadata_service.cache.interface import DescriptorCache
+from metadata_service.cache.interface import DescriptorCache, Report
 from metadata_service.cache.off import NoDescriptorCache
+from metadata_service.cache.redis import open_redis_cache
 from metadata_service.cache.repository import RepositoryDescriptors
+from metadata_service.cache.seen import SeenBytes
 from moorage.config import Configuration
 
-__all__ = ["DescriptorCache", "RepositoryDescriptors", "open_cache"]
+__all__ = ["DescriptorCache", "Report", "RepositoryDescriptors", "SeenBytes", "open_cache"]
 
 
 def open_cache(config: Configuration) -> DescriptorCache:
-    """The cache that `storage.cache` asks for."""
-    if config.storage.cache.blobdescriptor == "inmemory":
-        return InMemoryDescriptorCache(config.storage.cache.blobdescriptorsize)
-    return NoDescriptorCache()
+    """The cache that `storage.cache` asks for.
+
+    Raises ConfigurationError when what the section `redis` names cannot be used. A Redis that is not there is
+    no error: the cache is degraded until it is.
+    """
+    match config.storage.cache.blobdescriptor:
+        case "inmemory":
+            return InMemoryDescriptorCache(config.storage.cache.blobdescriptorsize)
+        case "redis":
+            return CircuitBreaker(open_redis_cache(config.redis))
+        case None:
+            return NoDescriptorCache()

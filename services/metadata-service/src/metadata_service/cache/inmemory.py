@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from metadata_service.cache.interface import Report
 from metadata_service.descriptors import BlobDescriptor
 from moorage.digest import Digest
 
@@ -15,6 +16,8 @@ class InMemoryDescriptorCache:
         """Hold at most `size` descriptors; 0 or less for no limit."""
         self._size = size
         self._descriptors: OrderedDict[tuple[str, Digest], BlobDescriptor] = OrderedDict()
+
+    is_private = True
 
     async def get(self, repository: str, digest: Digest) -> BlobDescriptor | None:
         """The descriptor, if it is still here."""
@@ -35,6 +38,10 @@ class InMemoryDescriptorCache:
     async def remove(self, repository: str, digest: Digest) -> None:
         """Forget a descriptor."""
         self._descriptors.pop((repository, digest), None)
+
+    async def watch(self, report: Report) -> None:
+        """It is always well."""
+        await report(None)
 
     async def close(self) -> None:
         """Forget everything."""

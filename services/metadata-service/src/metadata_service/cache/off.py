@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from metadata_service.cache.interface import Report
 from metadata_service.descriptors import BlobDescriptor
 from moorage.digest import Digest
 
 
 class NoDescriptorCache:
     """Knows nothing, so every question goes to storage."""
+
+    is_private = True
 
     async def get(self, repository: str, digest: Digest) -> BlobDescriptor | None:
         """None."""
@@ -18,6 +21,10 @@ class NoDescriptorCache:
 
     async def remove(self, repository: str, digest: Digest) -> None:
         """Nothing is there to forget."""
+
+    async def watch(self, report: Report) -> None:
+        """It is always well."""
+        await report(None)
 
     async def close(self) -> None:
         """Nothing is held."""

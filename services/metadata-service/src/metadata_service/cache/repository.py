@@ -7,6 +7,8 @@ An answer never outlives the link that it stands for:
 - A removal changes storage first, then clears the cache, and only then is it acknowledged.
 - While the outcome of a removal is not known (storage did not answer), and while the cache cannot be
   cleared, the repository's descriptors are neither served nor filled.
+- A cache that outlives this process, or that others write to, does not decide at all (`decides`): it may have
+  what was removed. Who asks it reads the link from storage as well, at the same time.
 
 An error of the cache is logged and counted, and never fails the request that met it.
 """
@@ -21,7 +23,7 @@ from dataclasses import dataclass
 import structlog
 from prometheus_client import Counter
 
-from metadata_service.cache.interface import DescriptorCache
+from metadata_service.cache.interface import CacheSkippedError, DescriptorCache, Report
 from metadata_service.descriptors import BlobDescriptor
 from metadata_service.locks import KeyedLocks
 from metadata_service.refusals import outcome_is_known
@@ -32,6 +34,17 @@ log = structlog.get_logger("metadata_service.cache")
 REQUESTS = Counter("registry_storage_cache_requests_total", "Questions to the descriptor cache.")
 HITS = Counter("registry_storage_cache_hits_total", "Questions that the descriptor cache answered.")
 ERRORS = Counter("registry_storage_cache_errors_total", "Calls of the descriptor cache that failed.")
+
+STALE = Counter(
+    "moorage_metadata_cache_stale_total",
+    "Answers of the descriptor cache that storage did not confirm, and that nobody was given.",
+)
+
+# Digests that the cache could not be told to forget, at most so many.
+_UNCLEARED = 100_000
+
+# Seconds between warnings about one operation.
+_QUIET = 10.0
 
 # Removals are told apart by repository, up to so many.
 _GENERATIONS = 4096
@@ -48,16 +61,30 @@ class Ticket:
 class RepositoryDescriptors:
     """A descriptor cache that cannot answer for a link that is gone."""
 
-    def __init__(self, cache: DescriptorCache, *, settling: float) -> None:
-        """`settling` is for how many seconds a removal of unknown outcome may still happen."""
+    def __init__(self, cache: DescriptorCache, *, settling: float, alone: bool = True) -> None:
+        """`settling` is for how many seconds a removal of unknown outcome may still happen.
+
+        `alone` says that nobody but this process changes storage.
+        """
         self._cache = cache
         self._settling = settling
+        self.is_alone = alone
         self._locks = KeyedLocks()
         self._generations = [0] * _GENERATIONS
         # Repositories whose links are in doubt, until when (in the loop's time).
         self._unsettled: dict[str, float] = {}
+        # Until when the next failure of an operation is not said again.
+        self._quiet_until: dict[str, float] = {}
         # What the cache could not be told to forget.
         self._uncleared: dict[str, set[Digest]] = {}
+
+    @property
+    def decides(self) -> bool:
+        """Whether an answer of the cache can be given as it is.
+
+        Otherwise it says what a blob was. Whether the repository has it, storage says.
+        """
+        return self.is_alone and self._cache.is_private
 
     async def get(self, repository: str, digest: Digest) -> BlobDescriptor | None:
         """The descriptor of a blob that the repository links; None when storage must be asked."""
@@ -71,7 +98,7 @@ class RepositoryDescriptors:
                 canonical = await self._cache.get(repository, descriptor.digest)
                 descriptor = descriptor if canonical is not None else None
         except Exception as error:  # any failure of the cache: storage has the answer
-            _failed("get", repository, error)
+            self._failed("get", repository, error)
             return None
         if descriptor is not None:
             HITS.inc()
@@ -91,7 +118,7 @@ class RepositoryDescriptors:
                 if digest != descriptor.digest:
                     await self._cache.add(ticket.repository, digest, descriptor)
             except Exception as error:  # any failure of the cache: it stays empty
-                _failed("add", ticket.repository, error)
+                self._failed("add", ticket.repository, error)
 
     @asynccontextmanager
     async def removing(self, repository: str, digests: Sequence[Digest]) -> AsyncIterator[None]:
@@ -105,12 +132,63 @@ class RepositoryDescriptors:
         finally:
             async with self._locks.exclusive((repository,)):
                 self._generations[_slot(repository)] += 1
-                self._uncleared.setdefault(repository, set()).update(digests)
+                self._owe(repository, digests)
                 await self._clear(repository)
+
+    async def forget(self, repository: str, digests: Sequence[Digest]) -> None:
+        """Clear what the cache has and storage has not."""
+        STALE.inc()
+        log.warning(
+            "the descriptor cache had what storage has not",
+            repository=repository,
+            digests=[str(digest) for digest in digests],
+        )
+        async with self._locks.exclusive((repository,)):
+            self._owe(repository, digests)
+            await self._clear(repository)
+
+    async def watch(self, report: Report) -> None:
+        """Watch the cache; when it is back, make up for the removals that it missed."""
+
+        async def passed_on(degraded: str | None) -> None:
+            await report(degraded)
+            if degraded is None:
+                for repository in list(self._uncleared):
+                    await self._clear(repository)
+
+        await self._cache.watch(passed_on)
 
     async def close(self) -> None:
         """Close the cache."""
+        if self._uncleared:
+            log.warning(
+                "the descriptor cache still has what was removed while it was away",
+                digests=sum(map(len, self._uncleared.values())),
+            )
         await self._cache.close()
+
+    def _owe(self, repository: str, digests: Sequence[Digest]) -> None:
+        """Note what the cache has to forget."""
+        owed = self._uncleared.setdefault(repository, set())
+        owed.update(digests)
+        if not self.decides and sum(map(len, self._uncleared.values())) > _UNCLEARED:
+            # The oldest. This process does not believe the cache anyway; who shares it is worse off.
+            forgotten = next(iter(self._uncleared))
+            del self._uncleared[forgotten]
+            log.error("too much to clear from the descriptor cache", repository=forgotten)
+
+    def _failed(self, operation: str, repository: str, error: Exception) -> None:
+        """Count a failure, and say so: once in a while, as each request may meet it."""
+        if isinstance(error, CacheSkippedError):
+            # That the cache is away was said when it was found out.
+            return
+        ERRORS.inc()
+        now = asyncio.get_running_loop().time()
+        if now >= self._quiet_until.get(operation, 0):
+            self._quiet_until[operation] = now + _QUIET
+            log.warning(
+                "the descriptor cache failed", operation=operation, repository=repository, error=repr(error)
+            )
 
     async def _is_trusted(self, repository: str) -> bool:
         """Whether what the cache holds of a repository, and what storage says of it, can be relied on."""
@@ -133,7 +211,7 @@ class RepositoryDescriptors:
                 await self._cache.remove(repository, digest)
                 digests.discard(digest)
         except Exception as error:  # any failure of the cache: the repository is not trusted meanwhile
-            _failed("remove", repository, error)
+            self._failed("remove", repository, error)
             return
         if not digests:
             self._uncleared.pop(repository, None)
@@ -141,8 +219,3 @@ class RepositoryDescriptors:
 
 def _slot(repository: str) -> int:
     return hash(repository) % _GENERATIONS
-
-
-def _failed(operation: str, repository: str, error: Exception) -> None:
-    ERRORS.inc()
-    log.warning("the descriptor cache failed", operation=operation, repository=repository, error=repr(error))

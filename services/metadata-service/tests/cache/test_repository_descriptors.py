@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from prometheus_client import REGISTRY
 
-from metadata_service.cache import RepositoryDescriptors
+from metadata_service.cache import RepositoryDescriptors, SeenBytes
 from metadata_service.cache.inmemory import InMemoryDescriptorCache
 from metadata_service.descriptors import BlobDescriptor
 from moorage.digest import Digest
@@ -160,7 +160,23 @@ async def test_an_error_of_the_cache_fails_nothing_and_is_counted(descriptors, c
         async with descriptors.removing(REPOSITORY, [DIGEST]):
             pass
     assert count("errors") == before + 3
-    assert {line["log_level"] for line in lines} == {"warning"}
+    assert [(line["log_level"], line["operation"]) for line in lines] == [
+        ("warning", "get"),
+        ("warning", "add"),
+        ("warning", "remove"),
+    ]
+
+
+async def test_a_cache_that_fails_for_every_request_is_not_logged_for_every_one(
+    descriptors, cache, logged
+) -> None:
+    before = count("errors")
+    cache.broken = True
+    with logged() as lines:
+        for _ in range(50):
+            assert await descriptors.get(REPOSITORY, DIGEST) is None
+    assert count("errors") == before + 50
+    assert len(lines) == 1
 
 
 async def test_what_the_cache_could_not_be_told_to_forget_is_not_answered(descriptors, cache) -> None:
@@ -172,6 +188,56 @@ async def test_what_the_cache_could_not_be_told_to_forget_is_not_answered(descri
     assert await descriptors.get(REPOSITORY, DIGEST) is None
     await fill(descriptors)
     assert await descriptors.get(REPOSITORY, DIGEST) == DESCRIPTOR
+
+
+class SharedCache(UnreliableCache):
+    """A cache that is not this process's alone."""
+
+    is_private = False
+
+
+async def test_only_a_private_cache_decides_and_only_where_nobody_else_writes() -> None:
+    for cache, alone, decides in (
+        (UnreliableCache(), True, True),
+        (UnreliableCache(), False, False),
+        (SharedCache(), True, False),
+        (SharedCache(), False, False),
+    ):
+        assert RepositoryDescriptors(cache, settling=1, alone=alone).decides is decides
+
+
+async def test_what_a_shared_cache_has_to_forget_is_remembered_within_bounds(logged, monkeypatch) -> None:
+    monkeypatch.setattr("metadata_service.cache.repository._UNCLEARED", 10)
+    cache = SharedCache()
+    descriptors = RepositoryDescriptors(cache, settling=1)
+    cache.broken = True
+    with logged() as lines:
+        for number in range(30):
+            async with descriptors.removing(f"team/{number}", [DIGEST]):
+                pass
+    assert [line["log_level"] for line in lines].count("error") == 20
+    cache.broken = False
+    removed = []
+    cache.remove = lambda repository, digest: _note(removed, repository)
+    reports: list[str | None] = []
+    await descriptors.watch(lambda degraded: _note(reports, degraded))
+    assert removed == [f"team/{number}" for number in range(20, 30)]
+
+
+async def _note(notes: list, note: object) -> None:
+    notes.append(note)
+
+
+def test_the_digests_that_were_seen_last_are_remembered() -> None:
+    digests = [Digest.of(bytes([number])) for number in range(4)]
+    seen = SeenBytes(most=3)
+    for digest in digests[:3]:
+        seen.add(digest)
+    assert digests[0] in seen
+    seen.add(digests[3])
+    assert [digest in seen for digest in digests] == [True, False, True, True]
+    seen.discard(digests[0])
+    assert digests[0] not in seen
 
 
 async def test_questions_and_answers_are_counted(descriptors) -> None:
