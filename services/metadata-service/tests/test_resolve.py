@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from blob_service.drivers.interface import StorageError
+from moorage.digest import Digest
 from moorage.v1 import metadata_pb2
 
 UNKNOWN = "sha256:" + "0" * 64
@@ -139,6 +140,7 @@ async def test_queries_run_together_but_not_all_of_them(stack, hooked, blob_of) 
     layer = await registry.push_blob("team/app", b"a layer")
     gateway = await stack.gateway(registry)
     storage.read_hook = count
-    answers = await gateway.resolve(*[blob_of("team/app", layer)] * 100)
-    assert all(each.HasField("blob") for each in answers)
+    others = [str(Digest.of(b"%d" % number)) for number in range(99)]
+    answers = await gateway.resolve(*[blob_of("team/app", each) for each in (layer, *others)])
+    assert [each.HasField("blob") for each in answers] == [True, *[False] * 99]
     assert 2 <= most <= 16

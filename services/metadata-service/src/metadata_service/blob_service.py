@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import TypeVar
 
 import grpc
 
-from metadata_service.deadline import remaining
+from metadata_service.deadline import remaining, within
 from moorage.rpc import Address, Channel, open_channel, unary
 from moorage.rpc.client import UnaryMethod
 from moorage.rpc.health import is_serving
@@ -63,6 +63,17 @@ class BlobService:
         """
         async with self._slots:
             return await unary(method(self._next()), request, timeout=remaining(self._timeout))
+
+    def unhurried(
+        self, ask: Callable[[_Request], Awaitable[_Response]]
+    ) -> Callable[[_Request], Awaitable[_Response]]:
+        """`ask` with the whole time of a call: for several callers, who each have a deadline of their own."""
+
+        async def unhurried(request: _Request) -> _Response:
+            async with within(self._timeout, inherit=False):
+                return await ask(request)
+
+        return unhurried
 
     async def is_serving(self, *, timeout: float) -> bool:
         """Whether any instance says that it can do its work, within `timeout` seconds."""

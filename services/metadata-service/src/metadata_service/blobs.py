@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from metadata_service.blob_service import BlobService
-from moorage.concurrency import for_each
+from moorage.concurrency import Together, for_each
 from moorage.digest import Digest
 from moorage.errors import ErrorCode, RegistryError
 from moorage.v1 import blob_pb2
@@ -19,18 +19,25 @@ class Blobs:
 
     def __init__(self, service: BlobService) -> None:
         self._service = service
+        self._single = Together(service.unhurried(self._sizes), most=DIGESTS_PER_CALL)
 
     async def sizes(self, digests: Iterable[Digest]) -> dict[Digest, int]:
         """The size in bytes of each blob that is there; the others are left out."""
+        asked = list(digests)
+        if len(asked) == 1:
+            sizes = [await self._single.get(asked[0])]
+        else:
+            parts = [
+                asked[start : start + DIGESTS_PER_CALL] for start in range(0, len(asked), DIGESTS_PER_CALL)
+            ]
+            sizes = [size for part in await for_each(self._sizes, parts, limit=_CALLS) for size in part]
+        return {digest: size for digest, size in zip(asked, sizes, strict=True) if size is not None}
 
-        async def stat(part: Sequence[str]) -> blob_pb2.StatResponse:
-            request = blob_pb2.StatRequest(digests=part)
-            return await self._service.call(lambda instance: instance.blobs.Stat, request)
-
-        names = [str(digest) for digest in digests]
-        parts = [names[start : start + DIGESTS_PER_CALL] for start in range(0, len(names), DIGESTS_PER_CALL)]
-        replies = await for_each(stat, parts, limit=_CALLS)
-        return {Digest.parse(each.digest): each.size for reply in replies for each in reply.descriptors}
+    async def _sizes(self, digests: Sequence[Digest]) -> list[int | None]:
+        request = blob_pb2.StatRequest(digests=[str(digest) for digest in digests])
+        reply = await self._service.call(lambda instance: instance.blobs.Stat, request)
+        sizes = {each.digest: each.size for each in reply.descriptors}
+        return [sizes.get(str(digest)) for digest in digests]
 
     async def get(self, digest: Digest, *, max_size: int) -> bytes | None:
         """A small blob's content; None if it is not there or damaged, or larger than `max_size` bytes."""

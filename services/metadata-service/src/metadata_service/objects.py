@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from metadata_service.blob_service import BlobService
-from moorage.concurrency import for_each
+from moorage.concurrency import Together, for_each
 from moorage.v1 import blob_pb2
 
 # A call's request and reply stay far below the largest message.
@@ -33,17 +33,19 @@ class Objects:
 
     def __init__(self, service: BlobService) -> None:
         self._service = service
+        self._single = Together(service.unhurried(self._get), most=PATHS_PER_CALL)
 
     async def get(self, paths: Sequence[str]) -> list[bytes | None]:
         """The objects' contents, in the order of `paths`; None for what is not there."""
-
-        async def get(part: Sequence[str]) -> list[bytes | None]:
-            request = blob_pb2.GetObjectsRequest(paths=part)
-            reply = await self._service.call(lambda instance: instance.objects.GetObjects, request)
-            return [each.content if each.found else None for each in reply.objects]
-
-        parts = await for_each(get, _parts(paths), limit=_CALLS)
+        if len(paths) == 1:
+            return [await self._single.get(paths[0])]
+        parts = await for_each(self._get, _parts(paths), limit=_CALLS)
         return [content for part in parts for content in part]
+
+    async def _get(self, paths: Sequence[str]) -> list[bytes | None]:
+        request = blob_pb2.GetObjectsRequest(paths=paths)
+        reply = await self._service.call(lambda instance: instance.objects.GetObjects, request)
+        return [each.content if each.found else None for each in reply.objects]
 
     async def put(self, objects: Sequence[tuple[str, bytes]]) -> None:
         """Write objects one after the other, each whole and durable.
