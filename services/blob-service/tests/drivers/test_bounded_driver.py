@@ -15,7 +15,7 @@ from blob_service.drivers import base
 from blob_service.drivers.base import BoundedDriver
 from blob_service.drivers.errors import DriverError, InvalidOffsetError, InvalidPathError, PathNotFoundError
 from blob_service.drivers.inmemory import InMemoryDriver
-from blob_service.drivers.interface import FileInfo, FileReader, StorageDriver
+from blob_service.drivers.interface import FileInfo, FileReader, RedirectRequest, StorageDriver
 
 
 class CountingBackend(InMemoryDriver):
@@ -157,7 +157,7 @@ async def test_every_call_is_timed_under_distributions_name_for_it() -> None:
         await writer.cancel()
     await driver.list("/")
     assert [info.path async for info in driver.walk("/")] == ["/file"]
-    await driver.redirect_url("GET", "/file")
+    await driver.redirect_url(RedirectRequest("GET"), "/file")
     await driver.move("/file", "/moved")
     await driver.delete("/moved")
     counts = {
@@ -203,3 +203,14 @@ async def test_every_call_is_logged_at_debug_with_its_path(monkeypatch: pytest.M
         ("debug", "inmemory.Move(/a/file, /b/file)"),
         ("debug", "inmemory.Stat(/a/file)"),
     ]
+
+
+async def test_the_key_in_an_object_store_is_the_backends() -> None:
+    class Bucket(CountingBackend):
+        def object_key(self, path: str) -> str | None:
+            return f"root{path}"
+
+    assert BoundedDriver(Bucket("bucket")).object_key("/file") == "root/file"
+    assert BoundedDriver(InMemoryDriver()).object_key("/file") is None
+    with pytest.raises(InvalidPathError, match="bucket"):
+        BoundedDriver(Bucket("bucket")).object_key("/..")

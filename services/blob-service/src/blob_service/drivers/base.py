@@ -14,7 +14,13 @@ import structlog
 from prometheus_client import Histogram
 
 from blob_service.drivers.errors import InvalidOffsetError, StorageError, UnsupportedMethodError
-from blob_service.drivers.interface import FileInfo, FileReader, FileWriter, StorageDriver
+from blob_service.drivers.interface import (
+    FileInfo,
+    FileReader,
+    FileWriter,
+    RedirectRequest,
+    StorageDriver,
+)
 from blob_service.drivers.paths import check_folder, check_path, check_relative
 
 _P = ParamSpec("_P")
@@ -112,13 +118,19 @@ class BoundedDriver(StorageDriver):
             check_path(path)
         await self._call("Delete", path, self._backend.delete, path)
 
-    async def redirect_url(self, method: str, path: str) -> str | None:
+    async def redirect_url(self, request: RedirectRequest, path: str) -> str | None:
         """See `StorageDriver.redirect_url`."""
         with self._named_errors:
             check_path(path)
-            if method not in ("GET", "HEAD"):
-                raise UnsupportedMethodError(f"redirect of {method}")
-        return await self._call("RedirectURL", path, self._backend.redirect_url, method, path)
+            if request.method not in ("GET", "HEAD"):
+                raise UnsupportedMethodError(f"redirect of {request.method}")
+        return await self._call("RedirectURL", path, self._backend.redirect_url, request, path)
+
+    def object_key(self, path: str) -> str | None:
+        """See `StorageDriver.object_key`."""
+        with self._named_errors:
+            check_path(path)
+        return self._backend.object_key(path)
 
     async def walk(
         self, path: str, *, start_after: str = "", descend: Callable[[FileInfo], bool] | None = None
