@@ -12,7 +12,6 @@ import structlog
 from blob_service.blobs import Blobs
 from blob_service.channel.loans import Loans
 from blob_service.channel.server import DataServer
-from blob_service.drivers import factory
 from blob_service.drivers.interface import StorageDriver
 from blob_service.drivers.threads import ThreadPool
 from blob_service.hashing import new_executor
@@ -21,6 +20,7 @@ from blob_service.objects import Objects
 from blob_service.servicers.blobs import BlobStore
 from blob_service.servicers.objects import ObjectStore
 from blob_service.servicers.uploads import UploadService
+from blob_service.storage import open_storage
 from blob_service.tickets import Tickets
 from blob_service.uploads import Uploads
 from blob_service.workers import WORKERS
@@ -48,7 +48,7 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
     cannot be had.
     """
     address = _address(config)
-    driver = factory.create(config.storage.driver_name, config.storage.driver_parameters)
+    driver = await open_storage(config)
     executor = new_executor()
     threads = ThreadPool(driver.name, _SENDING_THREADS)
     try:
