@@ -12,7 +12,7 @@ that no repository links.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -141,6 +141,34 @@ class Uploads:
         await self._started_at(key)
         async with self._hold(key, offset) as upload:
             await run_to_completion(self._drop(upload))
+
+    async def purge(self, key: UploadKey, abandoned: Callable[[], Awaitable[bool]]) -> bool:
+        """Remove all of an upload's folder if it is `abandoned`; whether it was removed.
+
+        One that a call has, in this process or another one, is left alone. `abandoned` is asked when no other
+        call can have it any more. What is no upload, but a folder among them, is removed as well.
+        """
+        try:
+            async with self._locks.hold(key, timeout=0):
+                try:
+                    file = await self._driver.writer(upload_data(key), append=True)
+                except PathNotFoundError:
+                    # It has no data, or they are complete: nobody can append.
+                    return await abandoned() and await run_to_completion(self._purge(key, None))
+                async with file:
+                    return await abandoned() and await run_to_completion(self._purge(key, file))
+        except (LockTimeoutError, WriterBusyError):
+            return False
+        except PathNotFoundError:
+            # Finished or cancelled meanwhile.
+            return False
+
+    async def _purge(self, key: UploadKey, file: FileWriter | None) -> bool:
+        self._hashes.take(key)
+        if file is not None:
+            await file.cancel()
+        await self._driver.delete(upload_folder(key))
+        return True
 
     async def _publish(self, upload: UploadWriter) -> Blob:
         blob = await self._blobs.adopt(upload, upload.running.digest())
