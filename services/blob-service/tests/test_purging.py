@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from prometheus_client import REGISTRY
 from blob_service.blobs import Blobs
 from blob_service.drivers import filesystem
 from blob_service.drivers.inmemory import InMemoryDriver
-from blob_service.drivers.interface import DriverError, StorageDriver
+from blob_service.drivers.interface import DriverError, FileInfo, StorageDriver
 from blob_service.hashing import new_executor
 from blob_service.layout import UploadKey
 from blob_service.purging import PurgeSummary, UploadPurger, purge_periodically, purges_here
@@ -260,17 +261,16 @@ async def test_an_upload_that_another_process_has_is_left_alone(registry: Regist
 
 
 async def test_an_upload_that_was_written_to_after_the_look_is_kept(any_registry: Registry) -> None:
-    """The second look, when nobody can write any more, decides."""
     registry = any_registry
     key = await registry.start(content=b"bytes")
     looked = 0
 
-    async def abandoned() -> bool:
+    async def abandoned(_: int | None) -> bool:
         nonlocal looked
         looked += 1
         return False
 
-    assert not await registry.uploads.purge(key, abandoned)
+    assert await registry.uploads.purge(key, abandoned)
     assert looked == 1
     assert (await registry.uploads.status(key)).offset == 5
 
@@ -280,7 +280,7 @@ async def test_an_upload_cannot_be_gone_on_with_while_it_is_purged(any_registry:
     key = await registry.start(content=b"bytes")
     asked, decide = asyncio.Event(), asyncio.Event()
 
-    async def abandoned() -> bool:
+    async def abandoned(_: int | None) -> bool:
         asked.set()
         await decide.wait()
         return True
@@ -295,6 +295,33 @@ async def test_an_upload_cannot_be_gone_on_with_while_it_is_purged(any_registry:
     with pytest.raises(RegistryError) as caught:
         await appending
     assert caught.value.code is ErrorCode.BLOB_UPLOAD_UNKNOWN
+
+
+class Hiding(InMemoryDriver):
+    """Shows no data before they are committed, as object stores do; all else is a month old."""
+
+    async def walk(self, path: str, **options: object) -> AsyncIterator[FileInfo]:
+        month_ago = time.time_ns() - 30 * 86400 * 10**9
+        async for info in super().walk(path, **options):
+            if info.name != "data":
+                yield replace(info, modified_ns=month_ago)
+
+
+@pytest.mark.parametrize(("days", "purged"), [(6, 0), (8, 1)])
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_where_the_backend_shows_no_data_before_the_commit_their_writer_knows_their_time(
+    days: int, purged: int, dry_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = time.time_ns() - days * 86400 * 10**9
+    monkeypatch.setattr("blob_service.drivers.inmemory._MemoryWriter.modified_ns", written)
+    driver = Hiding()
+    with executor() as made:
+        registry = Registry(driver, made)
+        key = await registry.start(content=b"bytes")
+        started_at = f"/{REPOSITORIES}/{key.repository}/_uploads/{key.id}/startedat"
+        await driver.put_content(started_at, b"2020-01-01T00:00:00Z")
+        assert await registry.purger(dry_run=dry_run).run() == PurgeSummary(found=1, purged=purged)
+        assert await registry.is_known(key) is (dry_run or not purged)
 
 
 async def test_where_nothing_was_ever_pushed_there_is_nothing_to_purge(any_registry: Registry) -> None:

@@ -84,11 +84,22 @@ class UploadPurger:
         return summary
 
     async def _consider(self, key: UploadKey, before: datetime, summary: PurgeSummary) -> None:
-        try:
-            active = await self._last_activity(key)
+        active: datetime | None = None
+
+        async def abandoned(modified_ns: int | None) -> bool:
+            """The second look, when nobody can write any more, decides."""
+            nonlocal active
+            active = await self._last_activity(key, modified_ns)
             if active is None or active >= before:
+                active = None
+                return False
+            return not self._dry_run
+
+        try:
+            seen = await self._last_activity(key)
+            if seen is None or seen >= before:
                 return
-            if not self._dry_run and not await self._uploads.purge(key, lambda: self._is_before(key, before)):
+            if not await self._uploads.purge(key, abandoned):
                 summary.in_use += 1
                 return
         except PathNotFoundError:
@@ -101,6 +112,8 @@ class UploadPurger:
                 "an upload could not be purged", repository=key.repository, upload=key.id, error=str(error)
             )
             return
+        if active is None:
+            return
         summary.purged += 1
         if not self._dry_run:
             UPLOADS_PURGED.inc()
@@ -111,17 +124,16 @@ class UploadPurger:
             last_activity=active.isoformat(timespec="seconds"),
         )
 
-    async def _is_before(self, key: UploadKey, moment: datetime) -> bool:
-        active = await self._last_activity(key)
-        return active is not None and active < moment
-
-    async def _last_activity(self, key: UploadKey) -> datetime | None:
+    async def _last_activity(self, key: UploadKey, modified_ns: int | None = None) -> datetime | None:
         """When anything of an upload was last written; None when the backend does not know.
 
-        Raises PathNotFoundError when there is nothing of it.
+        `modified_ns` is what a writer knows of data that the backend does not show. Raises PathNotFoundError
+        when there is nothing of the upload.
         """
         folder = upload_folder(key)
         moments = [info.modified async for info in self._driver.walk(folder) if not info.is_dir]
+        if modified_ns is not None:
+            moments.append(datetime.fromtimestamp(modified_ns / 10**9, UTC))
         if not moments:
             info = await self._driver.stat(folder)
             return info.modified if info.modified_ns else None

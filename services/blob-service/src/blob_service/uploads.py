@@ -142,11 +142,11 @@ class Uploads:
         async with self._hold(key, offset) as upload:
             await run_to_completion(self._drop(upload))
 
-    async def purge(self, key: UploadKey, abandoned: Callable[[], Awaitable[bool]]) -> bool:
-        """Remove all of an upload's folder if it is `abandoned`; whether it was removed.
+    async def purge(self, key: UploadKey, abandoned: Callable[[int | None], Awaitable[bool]]) -> bool:
+        """Remove all of an upload's folder if it is `abandoned`; false if a call has it, here or elsewhere.
 
-        One that a call has, in this process or another one, is left alone. `abandoned` is asked when no other
-        call can have it any more. What is no upload, but a folder among them, is removed as well.
+        `abandoned` is asked once no other call can have it any more, with what the file's writer says about
+        its time (`FileWriter.modified_ns`). What is no upload, but a folder among them, is removed as well.
         """
         try:
             async with self._locks.hold(key, timeout=0):
@@ -154,21 +154,21 @@ class Uploads:
                     file = await self._driver.writer(upload_data(key), append=True)
                 except PathNotFoundError:
                     # It has no data, or they are complete: nobody can append.
-                    return await abandoned() and await run_to_completion(self._purge(key, None))
+                    if await abandoned(None):
+                        await run_to_completion(self._purge(key, None))
+                    return True
                 async with file:
-                    return await abandoned() and await run_to_completion(self._purge(key, file))
+                    if await abandoned(file.modified_ns):
+                        await run_to_completion(self._purge(key, file))
+                    return True
         except (LockTimeoutError, WriterBusyError):
             return False
-        except PathNotFoundError:
-            # Finished or cancelled meanwhile.
-            return False
 
-    async def _purge(self, key: UploadKey, file: FileWriter | None) -> bool:
+    async def _purge(self, key: UploadKey, file: FileWriter | None) -> None:
         self._hashes.take(key)
         if file is not None:
             await file.cancel()
         await self._driver.delete(upload_folder(key))
-        return True
 
     async def _publish(self, upload: UploadWriter) -> Blob:
         blob = await self._blobs.adopt(upload, upload.running.digest())

@@ -266,6 +266,10 @@ class _MeteredWriter(FileWriter):
     def size(self) -> int:
         return self._writer.size
 
+    @property
+    def modified_ns(self) -> int | None:
+        return self._writer.modified_ns
+
     async def write(self, data: bytes | bytearray | memoryview) -> int:
         with self._meter.step("Write"), self._named_errors:
             written = await self._writer.write(data)

@@ -142,6 +142,14 @@ class FileWriter(ABC):
     def size(self) -> int:
         """Bytes in the file: those that were there when it was opened to append, and those written since."""
 
+    @property
+    def modified_ns(self) -> int | None:
+        """When the bytes were last written that were there when it was opened: nanoseconds since 1970, UTC.
+
+        None where `stat` says it of a file that is not committed, too, and for a new file.
+        """
+        return None
+
     @abstractmethod
     async def write(self, data: bytes | bytearray | memoryview) -> int:
         """Add all of `data` and return its length. The caller leaves `data` alone until then.
