@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import heapq
 import os
 import re
 import stat
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ from blob_service.drivers.errors import InvalidPathError, WriterBusyError
 from blob_service.drivers.filesystem.failures import FolderUnstableError, LinkRefusedError, NotAFileError
 from blob_service.drivers.filesystem.root import Root, is_link, open_folder, sync_folder
 from blob_service.drivers.interface import FileInfo
-from blob_service.drivers.paths import ROOT, is_name, join, split
+from blob_service.drivers.paths import ROOT, are_names, is_name, join, split
 
 _T = TypeVar("_T")
 
@@ -32,7 +33,8 @@ FILE_MODE = 0o644
 # there.
 _OPEN_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK
 
-_LEFTOVER = re.compile(r".+\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp")
+_TMP = ".tmp"
+_LEFTOVER = re.compile(rf".+\.[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}\{_TMP}")
 _NAME_MAX = 255
 
 # How often a call starts over when others delete and create where it works. Each round takes another change
@@ -136,23 +138,17 @@ class FileTree:
     def children(self, path: str, *, after: str, limit: int | None, having: str) -> list[str]:
         """See `StorageDriver.list`. Raises FileNotFoundError, NotADirectoryError."""
         with self._root.folder(path) as folder:
-            names = _names(folder, after)
             if having:
-                wanted = having.split("/")
-                found: list[str] = []
-                for name in names:
-                    if limit is not None and len(found) == limit:
-                        break
-                    if _exists(folder, name, wanted):
-                        found.append(name)
-                names = found
-        return [join(path, name) for name in names[:limit]]
+                names = _names_having(folder, after, limit, having)
+            else:
+                names = _first(_names(folder, after), limit)
+        return [join(path, name) for name in names]
 
     def infos(self, path: str) -> list[FileInfo]:
         """What is in a folder, in byte order of the names. Raises FileNotFoundError, NotADirectoryError."""
         infos = []
         with self._root.folder(path) as folder:
-            for name in _names(folder):
+            for name in sorted(_names(folder)):
                 # What is deleted meanwhile is left out.
                 with suppress(FileNotFoundError):
                     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -281,30 +277,75 @@ def _remove_folder(parent: int, name: str) -> None:
 
 
 def _names(folder: int, after: str = "") -> list[str]:
-    """The names in a folder that are greater than `after`, in byte order.
+    """The names in a folder that are greater than `after`, in no order.
 
     Without those that no path can name (`lost+found`), and without files that a crash left behind.
     """
+    names = _nameable(os.listdir(folder), after)
+    left = {name for name in names if name.endswith(_TMP) and _is_leftover(folder, name)}
+    return [name for name in names if name not in left] if left else names
+
+
+def _names_having(folder: int, after: str, limit: int | None, having: str) -> list[str]:
+    """The first `limit` names greater than `after`, in byte order, below which `having` exists.
+
+    Only a folder, and no link to one, has something below it. A link further down counts as what it leads to;
+    reading through it fails.
+    """
     with os.scandir(folder) as entries:
-        return sorted(
-            entry.name
-            for entry in entries
-            if entry.name > after
-            and is_name(entry.name)
-            and not (_LEFTOVER.fullmatch(entry.name) and entry.is_file(follow_symlinks=False))
-        )
+        folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    names = _nameable(folders, after)
+    found: list[str] = []
+    # Mostly all have it, and then the first few will do.
+    for name in _in_order(names, limit or len(names)):
+        if limit is not None and len(found) == limit:
+            break
+        if _exists(folder, name, having):
+            found.append(name)
+    return found
 
 
-def _exists(folder: int, name: str, below: list[str]) -> bool:
-    """Whether the path `below` is there in folder `name`, not through links."""
-    path = name
+def _in_order(names: list[str], few: int) -> Iterator[str]:
+    """The names in byte order; to be cheap for whoever takes no more than a `few`."""
+    first = _first(names, few)
+    yield from first
+    if len(first) < len(names):
+        yield from sorted(names)[len(first) :]
+
+
+def _nameable(names: list[str], after: str) -> list[str]:
+    """Those that a path can name and that are greater than `after`."""
+    if after:
+        names = [name for name in names if name > after]
+    # There may be a hundred thousand: one pattern over all of them tells in a tenth of the time.
+    return names if are_names(names) else [name for name in names if is_name(name)]
+
+
+def _first(names: list[str], limit: int | None) -> list[str]:
+    """The first `limit` names in byte order."""
+    if limit is not None and limit < len(names) // 64:
+        return heapq.nsmallest(limit, names)
+    return sorted(names)[:limit]
+
+
+def _is_leftover(folder: int, name: str) -> bool:
+    if _LEFTOVER.fullmatch(name) is None:
+        return False
     try:
-        for component in below:
-            if not stat.S_ISDIR(os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode):
-                return False
-            path = f"{path}/{component}"
-        os.stat(path, dir_fd=folder, follow_symlinks=False)
+        return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
     except FileNotFoundError:
+        return True
+
+
+def _exists(folder: int, name: str, below: str) -> bool:
+    """Whether the path `below` is there in folder `name`."""
+    path = f"{name}/{below}"
+    # Half the time of a `stat`, but it says no to every failure.
+    if os.access(path, os.F_OK, dir_fd=folder, follow_symlinks=False):
+        return True
+    try:
+        os.stat(path, dir_fd=folder, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return True
 
