@@ -68,7 +68,7 @@ def nothing_to_release(folder: Path) -> None:
 
 
 def s3_backend(request: pytest.FixtureRequest) -> Backend:
-    """A bucket of the run's RADOS Gateway; each driver has a root directory of its own, named after its folder."""
+    """A bucket of the run's RADOS Gateway; each driver has a root directory of its own."""
     bucket = TestBucket(request.getfixturevalue("s3"), "driver-suite").create()
 
     def root(folder: Path) -> str:
@@ -81,8 +81,11 @@ def s3_backend(request: pytest.FixtureRequest) -> Backend:
 
     def create(folder: Path) -> StorageDriver:
         # The smallest parts, so that what the suite writes has several, and copies have them, too.
-        sizes = {name: 5 * MIB for name in ("chunksize", "multipartcopychunksize")}
-        sizes["multipartcopythresholdsize"] = 8 * MIB
+        sizes = {
+            "chunksize": 5 * MIB,
+            "multipartcopychunksize": 5 * MIB,
+            "multipartcopythresholdsize": 8 * MIB,
+        }
         return factory.create("s3", bucket.parameters(root(folder), **sizes))
 
     return Backend(create=create, check_released=check_released)

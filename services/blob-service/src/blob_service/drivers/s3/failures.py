@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import aiohttp
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, SSLError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, SSLError
 
 from blob_service.drivers.errors import (
     DriverError,
@@ -32,10 +32,6 @@ _UNNAMEABLE = frozenset({"KeyTooLongError", "InvalidObjectName", "XMinioInvalidO
 
 # What may come of a request, other than an answer.
 REQUEST_ERRORS = (BotoCoreError, ClientError, aiohttp.ClientError, TimeoutError, OSError)
-
-
-class ShortBodyError(OSError):
-    """A body ended before the length that its head announced."""
 
 
 def code_of(error: BaseException) -> str:
@@ -67,7 +63,9 @@ def may_pass(error: BaseException) -> bool:
         return code_of(error) in _PASSING or status == 429 or (status >= 500 and status != 501)
     if isinstance(error, SSLError):
         return False
-    return isinstance(error, HTTPClientError | aiohttp.ClientError | TimeoutError | OSError)
+    return isinstance(
+        error, HTTPClientError | IncompleteReadError | aiohttp.ClientError | TimeoutError | OSError
+    )
 
 
 def storage_error(driver: str, operation: str, path: str, error: BaseException) -> StorageError:
