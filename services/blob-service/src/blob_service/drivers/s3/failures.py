@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, SSLError
+from botocore.exceptions import ConnectionError as EndpointError
 
 from blob_service.drivers.errors import (
     DriverError,
@@ -29,6 +30,9 @@ _PASSING = frozenset(
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 _FULL = frozenset({"QuotaExceeded", "InsufficientCapacity", "XMinioStorageFull", "InsufficientStorage"})
 _UNNAMEABLE = frozenset({"KeyTooLongError", "InvalidObjectName", "XMinioInvalidObjectName"})
+
+# No whole answer came.
+_LOST = (EndpointError, HTTPClientError, IncompleteReadError, aiohttp.ClientError, TimeoutError, OSError)
 
 # What may come of a request, other than an answer.
 REQUEST_ERRORS = (BotoCoreError, ClientError, aiohttp.ClientError, TimeoutError, OSError)
@@ -63,9 +67,7 @@ def may_pass(error: BaseException) -> bool:
         return code_of(error) in _PASSING or status == 429 or (status >= 500 and status != 501)
     if isinstance(error, SSLError):
         return False
-    return isinstance(
-        error, HTTPClientError | IncompleteReadError | aiohttp.ClientError | TimeoutError | OSError
-    )
+    return isinstance(error, _LOST)
 
 
 def storage_error(driver: str, operation: str, path: str, error: BaseException) -> StorageError:

@@ -155,4 +155,5 @@ def _file(path: str, found: Object) -> FileInfo:
 
 
 def _nanoseconds(found: Object) -> int:
-    return int(found.modified.timestamp() * 1000) * (_NANOSECONDS // 1000)
+    # Whole seconds: some answers have no more, and all are to tell the same.
+    return int(found.modified.timestamp()) * _NANOSECONDS
