@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from moorage.config import Configuration, ConfigurationError, parse
+from moorage.config import Configuration, ConfigurationError, parse, parse_duration
+from moorage.config.middleware import STORAGE_MIDDLEWARE
 from moorage.config.refusals import UNSUPPORTED
 from moorage.config.schema import every_key, field_at, fields_of, section_at
 from moorage.config.values import DURATION
@@ -35,6 +36,20 @@ def test_the_page_lists_every_key_of_the_models_and_no_other() -> None:
     assert set(ROWS) - FOREIGN_DRIVERS == set(KEYS)
     assert {key.split(".")[0] for key in FOREIGN_DRIVERS} == {"storage"}
     assert set(ROWS) >= FOREIGN_DRIVERS
+
+
+OPTION = re.compile(r"^\| `(\w+)`: `(\w+)` \| [^|]+ \| ([^|]*) ?\| .*\|$", re.M)
+
+
+def test_the_page_lists_every_option_of_the_storage_middleware_with_its_default() -> None:
+    said = {(name, option): default.strip(" `") for name, option, default in OPTION.findall(PAGE.read_text())}
+    known = {(name, key) for name, model in STORAGE_MIDDLEWARE.items() for key in model.model_fields}
+    assert set(said) == known - {("cloudfront", "updatefrenquency")}
+    for (name, option), default in said.items():
+        field = STORAGE_MIDDLEWARE[name].model_fields[option]
+        assert (default == "required") == field.is_required()
+        if default and not field.is_required():
+            assert field.default == (parse_duration(default) if DURATION in field.metadata else default)
 
 
 def test_no_key_is_listed_twice() -> None:

@@ -31,7 +31,8 @@ ASKED = {
     "http.tls.letsencrypt": "http: {tls: {letsencrypt: {email: a@example.org, cachefile: /c}}}",
     "http.h2c.enabled": "http: {h2c: {enabled: true}}",
     "log.hooks": "log: {hooks: [{type: mail, disabled: true}, {type: mail, levels: [panic]}]}",
-    "middleware": "middleware: {storage: [{name: cloudfront, options: {baseurl: 'https://a.example/'}}]}",
+    "middleware.registry": "middleware: {registry: [{name: a, disabled: true}, {name: ldap}]}",
+    "middleware.repository": "middleware: {repository: [{name: audit, options: {key: value}}]}",
     "notifications.endpoints": (
         "notifications: {endpoints: [{name: a, url: 'https://a.example/', disabled: true}, "
         "{name: b, url: 'https://b.example/', disabled: false}]}"

@@ -10,6 +10,7 @@ import typer
 from moorage import __version__, logging
 from moorage.cli import config, serve, up
 from moorage.cli.failures import FAILURE, complain
+from moorage.cli.installed import add_installed
 from moorage.supervisor.parent_death import ParentGoneError, end_with_supervisor
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(serve.serve)
 app.command()(up.up)
 app.add_typer(config.app)
+add_installed(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
-from moorage.config.extensions import Auth, Compatibility, Middleware, Parameters, Proxy, Reporting
+from moorage.config.extensions import Auth, Compatibility, Parameters, Proxy, Reporting
 from moorage.config.health import Health
 from moorage.config.http import HTTP
 from moorage.config.log import Log, LogLevel
+from moorage.config.middleware import Middleware
 from moorage.config.notifications import Notifications
 from moorage.config.paging import Catalog, Tags
 from moorage.config.section import Section

@@ -93,8 +93,11 @@ UNSUPPORTED: Mapping[str, Refusal] = {
         "log hooks are not supported by this version; remove them or set 'disabled: true' on each",
         _any_enabled,
     ),
-    "middleware": Refusal(
-        "middleware is not supported by this version; remove it or set 'disabled: true' on each entry",
+    "middleware.registry": Refusal(
+        "registry middleware is not supported; remove it or set 'disabled: true' on each entry", _any_enabled
+    ),
+    "middleware.repository": Refusal(
+        "repository middleware is not supported; remove it or set 'disabled: true' on each entry",
         _any_enabled,
     ),
     "notifications.endpoints": Refusal(

@@ -63,6 +63,8 @@ class UploadPurging(_Parameters):
         missing = [name for name in type(self).model_fields if name not in given]
         if given and self.enabled and missing:
             raise ValueError(f"all of its keys must be given, and these are missing: {', '.join(missing)}")
+        if not self.interval:
+            raise ValueError("'interval' must be more than nothing")
         return self
 
 

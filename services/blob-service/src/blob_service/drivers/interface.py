@@ -44,6 +44,7 @@ __all__ = [
     "InvalidPathError",
     "NoSpaceError",
     "PathNotFoundError",
+    "RedirectRequest",
     "StorageDriver",
     "StorageError",
     "UnsupportedMethodError",
@@ -75,6 +76,15 @@ class FileInfo:
         """When the content was last written, in UTC, to the microsecond."""
         seconds, nanoseconds = divmod(self.modified_ns, 1_000_000_000)
         return datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectRequest:
+    """A client's request that might be answered with a redirect."""
+
+    method: str = "GET"
+    # The address of the client's host, which a middleware may decide by; empty where it is not known.
+    client_address: str = ""
 
 
 class FileReader(AsyncIterator[bytes]):
@@ -131,6 +141,14 @@ class FileWriter(ABC):
     @abstractmethod
     def size(self) -> int:
         """Bytes in the file: those that were there when it was opened to append, and those written since."""
+
+    @property
+    def modified_ns(self) -> int | None:
+        """When the bytes were last written that were there when it was opened: nanoseconds since 1970, UTC.
+
+        None where `stat` says it of a file that is not committed, too, and for a new file.
+        """
+        return None
 
     @abstractmethod
     async def write(self, data: bytes | bytearray | memoryview) -> int:
@@ -254,12 +272,20 @@ class StorageDriver(ABC):
         """
 
     @abstractmethod
-    async def redirect_url(self, method: str, path: str) -> str | None:
-        """A URL at which a client can do `method` (GET or HEAD) itself, or None.
+    async def redirect_url(self, request: RedirectRequest, path: str) -> str | None:
+        """A URL at which a client can do the request's method (GET or HEAD) itself, or None.
 
         None means: serve it through the registry. Raises InvalidPathError, and UnsupportedMethodError for
         another method. That the file is there is not checked.
         """
+
+    def object_key(self, path: str) -> str | None:
+        """The key (no slash before it) under which an object store serves a file whole; None if none does.
+
+        Source: distribution's `S3BucketKey`, from which the cloudfront middleware makes its URLs. Raises
+        InvalidPathError.
+        """
+        return None
 
     @abstractmethod
     def walk(

@@ -15,7 +15,7 @@ from blob_service.drivers.filesystem.failures import storage_error
 from blob_service.drivers.filesystem.reader import FilesystemReader
 from blob_service.drivers.filesystem.tree import FileTree
 from blob_service.drivers.filesystem.writer import FilesystemWriter
-from blob_service.drivers.interface import FileInfo, FileReader, FileWriter, StorageDriver
+from blob_service.drivers.interface import FileInfo, FileReader, FileWriter, RedirectRequest, StorageDriver
 from blob_service.drivers.threads import ThreadPool
 from blob_service.drivers.walk import walk_tree
 
@@ -87,7 +87,7 @@ class FilesystemDriver(StorageDriver):
         """See `StorageDriver.delete`."""
         await self._run(path, lambda: self._tree.remove(path))
 
-    async def redirect_url(self, method: str, path: str) -> str | None:
+    async def redirect_url(self, request: RedirectRequest, path: str) -> str | None:
         """None: a client cannot reach the folder."""
         return None
 

@@ -58,6 +58,7 @@ class Piece:
     etag: str
     # Of the whole object.
     size: int
+    modified: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,8 @@ class Bucket:
                     deadline.progressed()
             content = b"".join(chunks)
             whole = found.get("ContentRange", "").rpartition("/")[2]
-            return Piece(content, unquoted(found["ETag"]), int(whole or len(content)))
+            size = int(whole or len(content))
+            return Piece(content, unquoted(found["ETag"]), size, found["LastModified"])
 
         return await self.requests("GetObject", self.keys.path(key), attempt)
 
@@ -263,6 +265,11 @@ class Bucket:
     async def heads(self, *keys: str) -> list[Object | None]:
         """What is at each key."""
         return await asyncio.gather(*map(self.head, keys))
+
+
+def nanoseconds(moment: datetime) -> int:
+    """A moment as nanoseconds since 1970. Whole seconds: some answers have no more, and all are to agree."""
+    return int(moment.timestamp()) * 1_000_000_000
 
 
 def unquoted(etag: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 
 from blob_service.drivers.errors import WriterBusyError
-from blob_service.drivers.interface import FileInfo, FileReader, FileWriter, StorageDriver
+from blob_service.drivers.interface import FileInfo, FileReader, FileWriter, RedirectRequest, StorageDriver
 from blob_service.drivers.s3.bucket import Bucket
 from blob_service.drivers.s3.connection import Connection
 from blob_service.drivers.s3.deleting import abort_orphans, delete_all
@@ -106,15 +106,19 @@ class S3Driver(StorageDriver):
         for held in lost:
             self._lose(held)
 
-    async def redirect_url(self, method: str, path: str) -> str | None:
+    async def redirect_url(self, request: RedirectRequest, path: str) -> str | None:
         """A signed URL that works for 20 minutes; see `StorageDriver.redirect_url`."""
         signer = await self._connection.signer()
         url: str = await signer.generate_presigned_url(
-            "get_object" if method == "GET" else "head_object",
+            "get_object" if request.method == "GET" else "head_object",
             Params={"Bucket": self._bucket.name, "Key": self._bucket.keys.of(path)},
             ExpiresIn=_SIGNED_SECONDS,
         )
         return url
+
+    def object_key(self, path: str) -> str | None:
+        """See `StorageDriver.object_key`."""
+        return self._bucket.keys.of(path)
 
     def walk(
         self, path: str, *, start_after: str = "", descend: Callable[[FileInfo], bool] | None = None

@@ -15,11 +15,9 @@ from blob_service.concurrency import gather_bounded
 from blob_service.drivers.errors import PathNotFoundError
 from blob_service.drivers.interface import FileInfo
 from blob_service.drivers.paths import ROOT, join
-from blob_service.drivers.s3.bucket import PAGE, Bucket, Listed, Object
+from blob_service.drivers.s3.bucket import PAGE, Bucket, Listed, Object, nanoseconds
 from blob_service.drivers.s3.keys import is_shown
 from blob_service.drivers.s3.record import load_record_only
-
-_NANOSECONDS = 1_000_000_000
 
 
 async def info_of(bucket: Bucket, path: str) -> FileInfo:
@@ -44,7 +42,7 @@ async def info_of(bucket: Bucket, path: str) -> FileInfo:
     if record is None or record.replaces:
         # Removed since, or left over from a committed file that was moved away.
         raise PathNotFoundError(path)
-    return FileInfo(path, record.size, _nanoseconds(first), is_dir=False)
+    return FileInfo(path, record.size, nanoseconds(first.modified), is_dir=False)
 
 
 async def folder_infos(bucket: Bucket, folder: str) -> list[FileInfo]:
@@ -151,9 +149,4 @@ async def _exists(bucket: Bucket, path: str) -> bool:
 
 
 def _file(path: str, found: Object) -> FileInfo:
-    return FileInfo(path, found.size, _nanoseconds(found), is_dir=False)
-
-
-def _nanoseconds(found: Object) -> int:
-    # Whole seconds: some answers have no more, and all are to tell the same.
-    return int(found.modified.timestamp()) * _NANOSECONDS
+    return FileInfo(path, found.size, nanoseconds(found.modified), is_dir=False)

@@ -22,14 +22,14 @@ class S3Reader(FileReader):
     slow reader holds no connection, and one that goes away early has asked for little in vain.
     """
 
-    def __init__(self, bucket: Bucket, path: str, first: Piece, position: int, end: int) -> None:
-        """`first` holds the bytes that begin at `position`."""
+    def __init__(self, bucket: Bucket, path: str, etag: str, content: bytes, position: int, end: int) -> None:
+        """`content` are the bytes that begin at `position`."""
         self._bucket = bucket
         self._path = path
         self._key = bucket.keys.of(path)
-        self._etag = first.etag
-        self._chunks = _chunks_of(first.content)
-        self._next = position + len(first.content)
+        self._etag = etag
+        self._chunks = _chunks_of(content)
+        self._next = position + len(content)
         self._end = end
         self._ahead: deque[asyncio.Task[bytes]] = deque()
         self._width = 1
@@ -90,9 +90,9 @@ async def open_reader(bucket: Bucket, path: str, offset: int, length: int | None
     elif await bucket.head(key) is None:
         raise PathNotFoundError(path)
     if first is None:
-        return S3Reader(bucket, path, Piece(b"", "", 0), 0, 0)
+        return S3Reader(bucket, path, "", b"", 0, 0)
     end = first.size if length is None else min(first.size, offset + length)
-    return S3Reader(bucket, path, first, offset, end)
+    return S3Reader(bucket, path, first.etag, first.content, offset, end)
 
 
 def _chunks_of(content: bytes) -> deque[bytes]:

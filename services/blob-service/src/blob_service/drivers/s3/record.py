@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from blob_service.drivers.errors import DriverError
-from blob_service.drivers.s3.bucket import Bucket
+from blob_service.drivers.s3.bucket import Bucket, nanoseconds
 from blob_service.drivers.s3.multipart import Part
 from blob_service.drivers.s3.requests import NAME
 
@@ -53,6 +53,8 @@ class StoredRecord:
     record: Record
     tail: bytes
     etag: str
+    # When it was stored, in nanoseconds since 1970; None for one that was stored just now.
+    modified_ns: int | None = None
 
 
 def parts_digest(parts: Mapping[int, Part]) -> str:
@@ -69,7 +71,7 @@ async def load_record(bucket: Bucket, path: str) -> StoredRecord | None:
     if piece is None:
         return None
     record, tail = _parse(path, piece.content)
-    return StoredRecord(record, tail, piece.etag)
+    return StoredRecord(record, tail, piece.etag, nanoseconds(piece.modified))
 
 
 async def load_record_only(bucket: Bucket, path: str) -> Record | None:

@@ -97,6 +97,7 @@ class S3Writer(FileWriter):
         self._release_path = release
         self._record = opened.stored.record
         self._record_etag = opened.stored.etag
+        self._modified_ns = opened.stored.modified_ns
         self._sizes = part_sizes(self._record.first_part_size)
         self._buffer = bytearray(opened.stored.tail)
         self._size = self._record.size
@@ -116,6 +117,11 @@ class S3Writer(FileWriter):
     def size(self) -> int:
         """Bytes in the file."""
         return self._size
+
+    @property
+    def modified_ns(self) -> int | None:
+        """See `FileWriter.modified_ns`."""
+        return self._modified_ns
 
     def lose(self) -> None:
         """The file was deleted or replaced through the driver."""
