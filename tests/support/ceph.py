@@ -62,7 +62,7 @@ log file =
 pid file =
 
 [client.gateway]
-rgw frontends = beast endpoint=127.0.0.1:{gateway_port}
+rgw frontends = beast endpoint=127.0.0.1:{gateway_port} tcp_nodelay=1
 rgw data = {folder}/gateway
 rgw thread pool size = 32
 rgw dynamic resharding = false

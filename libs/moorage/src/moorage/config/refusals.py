@@ -67,8 +67,6 @@ UNSUPPORTED: Mapping[str, Refusal] = {
     "auth.silly": _ACCESS_CONTROL,
     "auth.htpasswd": _ACCESS_CONTROL,
     "auth.token": _ACCESS_CONTROL,
-    "storage.s3": _DRIVER_LATER,
-    "storage.s3aws": _DRIVER_LATER,
     "storage.rados": _DRIVER_LATER,
     "storage.azure": _DRIVER_NEVER,
     "storage.gcs": _DRIVER_NEVER,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
+from moorage.config.s3 import S3
 from moorage.config.section import Section
 from moorage.config.values import Count, Flag, Integer, Seconds, Text, kind, warn
 
@@ -120,6 +121,8 @@ class Storage(_Parameters):
 
     filesystem: Filesystem | None = None
     inmemory: InMemory | None = None
+    s3: S3 | None = None
+    s3aws: S3 | None = None
     delete: Delete = Field(default_factory=Delete)
     maintenance: Maintenance = Field(default_factory=Maintenance)
     cache: Cache = Field(default_factory=Cache)
@@ -140,8 +143,9 @@ class Storage(_Parameters):
 
     @property
     def driver_name(self) -> str:
-        """The name of the one driver that is configured: `filesystem` or `inmemory`."""
-        return self._driver()[0]
+        """The name of the one driver that is configured, such as `filesystem`; `s3` for its alias, too."""
+        name = self._driver()[0]
+        return "s3" if name == "s3aws" else name
 
     @property
     def driver_parameters(self) -> Mapping[str, Any]:
