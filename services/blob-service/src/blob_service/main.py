@@ -79,7 +79,7 @@ class Contents:
     @classmethod
     def of(cls, config: Configuration, driver: StorageDriver, executor: Executor) -> Contents:
         """The contents of a driver's storage."""
-        blobs = Blobs(driver, executor)
+        blobs = Blobs(driver, executor, redirects=not config.storage.redirect.disable)
         uploads = Uploads(driver, blobs, executor, size_limit=config.http.limits.uploadsize)
         return cls(blobs, uploads, Objects(driver), Tickets())
 

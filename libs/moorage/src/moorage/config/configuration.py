@@ -53,6 +53,12 @@ class Configuration(Section):
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     @property
+    def redirects(self) -> bool:
+        """Whether a client may be sent to the storage backend: something that is configured knows how."""
+        known = self.storage.driver_has_urls or any(not entry.disabled for entry in self.middleware.storage)
+        return known and not self.storage.redirect.disable
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What the operator should know though it is no error, one line each. The caller logs them."""
         return self._warnings

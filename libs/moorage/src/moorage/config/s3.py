@@ -1,6 +1,6 @@
 """`storage.s3`, which `storage.s3aws` is another name for.
 
-The keys, their defaults and their limits are distribution's (registry/storage/driver/s3-aws); `timeout` is not.
+The keys, defaults and limits are distribution's (registry/storage/driver/s3-aws); `timeout` is our own.
 """
 
 from __future__ import annotations

@@ -148,6 +148,11 @@ class Storage(_Parameters):
         return "s3" if name == "s3aws" else name
 
     @property
+    def driver_has_urls(self) -> bool:
+        """Whether clients can reach what the driver stores without the registry."""
+        return self.driver_name == "s3"
+
+    @property
     def driver_parameters(self) -> Mapping[str, Any]:
         """The driver's parameters, defaults filled in, under the names that the YAML has."""
         return self._driver()[1].model_dump()
