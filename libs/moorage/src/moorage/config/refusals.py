@@ -69,7 +69,6 @@ UNSUPPORTED: Mapping[str, Refusal] = {
     "auth.token": _ACCESS_CONTROL,
     "storage.s3": _DRIVER_LATER,
     "storage.s3aws": _DRIVER_LATER,
-    "storage.rados": _DRIVER_LATER,
     "storage.azure": _DRIVER_NEVER,
     "storage.gcs": _DRIVER_NEVER,
     "storage.swift": _DRIVER_NEVER,

@@ -77,7 +77,7 @@ def _client_options(settings: Settings) -> dict[str, str]:
         "client_mount_timeout": _whole_seconds(settings.connecttimeout),
         "rados_mon_op_timeout": _whole_seconds(settings.timeout),
         "rados_osd_op_timeout": _whole_seconds(settings.timeout),
-        # librados would make the event loop wait at its own bounds. There are others: calls and `maxinflight`.
+        # librados would make the event loop wait at its own bounds. Ours are calls and `maxinflight`.
         "objecter_inflight_ops": "0",
         "objecter_inflight_op_bytes": "0",
     }

@@ -1,4 +1,4 @@
-"""The RADOS driver: the interface over folders, references and stripes (their modules say what each promises).
+"""The RADOS driver: the interface over folders, references and stripes (each module says what it promises).
 
 The order of the steps is the same everywhere: data first, then the entry that refers to it; and the other way
 round when something goes. What a crash leaves behind is garbage that `check.py` finds, never an entry
@@ -41,7 +41,7 @@ _log = structlog.get_logger(__name__)
 
 
 class RadosDriver(StorageDriver):
-    """Keeps everything in one namespace of a pool, which others may use at the same time through this driver."""
+    """Keeps everything in one namespace of a pool, which others may use at the same time."""
 
     def __init__(self, pool: Pool, *, chunksize: int, lease: float) -> None:
         self._pool = pool
@@ -152,15 +152,20 @@ class RadosDriver(StorageDriver):
         """Use a file's data, or what has replaced it if it goes meanwhile. Raises PathNotFoundError."""
         missing = None
         while True:
-            data = await self._folders.entry(path)
-            if not data:
-                raise PathNotFoundError(path)
+            data = await self._file(path)
             try:
                 return await use(data)
             except FileNotFoundError as error:
                 if data == missing:
                     raise DriverError(NAME, f"{path}: its data {data} is lost") from error
                 missing = data
+
+    async def _file(self, path: str) -> str:
+        """The data of the file at a path. Raises PathNotFoundError if there is none."""
+        data = await self._folders.entry(path)
+        if not data:
+            raise PathNotFoundError(path)
+        return data
 
     async def _described(self, data: str) -> tuple[str, DataInfo]:
         return data, await self._stripes.describe(data)
@@ -220,9 +225,7 @@ class RadosDriver(StorageDriver):
         return before
 
     async def _move(self, source: str, destination: str) -> None:
-        data = await self._folders.entry(source)
-        if not data:
-            raise PathNotFoundError(source)
+        data = await self._file(source)
         if source == destination:
             return
         await self._folders.check_way(destination)
@@ -267,8 +270,8 @@ class RadosDriver(StorageDriver):
         await self._discard(data, path)
 
     async def _delete_folder(self, folder: str) -> None:
-        # First what is in it, so that a crash leaves a part of it and nothing that is out of sight. Then its entry,
-        # and again what somebody may have put there meanwhile.
+        # First what is in it, so that a crash leaves a part of it and nothing out of sight. Then its entry, and
+        # again what somebody may have put there meanwhile.
         await self._empty(folder)
         await self._folders.remove(folder, FOLDER)
         while not await self._folders.remove_if_empty(folder):
@@ -288,9 +291,7 @@ class RadosDriver(StorageDriver):
             await lease.acquire()
             try:
                 if append:
-                    data = await self._folders.entry(path)
-                    if not data:
-                        raise PathNotFoundError(path)
+                    data = await self._file(path)
                     info = await open_existing(self._pool, self._stripes, data, lease.token)
                 else:
                     data = new_data_id()
@@ -350,7 +351,7 @@ async def _both(first: Awaitable[_T], second: Awaitable[Any]) -> tuple[_T, Any]:
 
 
 async def _each(items: Iterable[Any], call: Callable[[Any], Awaitable[_T]]) -> list[_T]:
-    """What `call` gives for each item, in order, a few at once; raises what one raises, when all are through."""
+    """What `call` gives for each item, in order, a few at once; raises what one raises, when all have ended."""
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def one(item: Any) -> _T:

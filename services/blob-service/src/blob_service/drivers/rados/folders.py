@@ -1,11 +1,11 @@
-"""The tree of names: a folder is an omap, and an entry of it changes only from what the changer knows it to be.
+"""The tree of names: a folder is an omap, and an entry changes only from what its changer knows it to be.
 
 Why no name of a file that is there is ever cut off from its folders:
 
-- Whoever adds an entry to a folder looks afterwards whether the folder has an entry in its own folder, up to the
-  root, and adds what is missing (`link`).
-- A folder object goes only when it is empty, and then its entry in its own folder has gone before. So an entry
-  that was added too late to be seen by the one that removes the folder is added to the way again by its maker.
+- Whoever adds an entry to a folder looks afterwards whether the folder has an entry in its own folder, up to
+  the root, and adds what is missing (`link`).
+- A folder object goes only when it is empty, and after its entry in its own folder. So who adds an entry too
+  late for the one that removes the folder to see it, finds that way missing and makes it again.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Folders:
         return [folder for folder, entry in zip(folders, entries, strict=True) if entry is None]
 
     async def remove_if_empty(self, folder: str) -> bool:
-        """Remove a folder's object, whose own entry is gone already, if it has no entries; whether it is gone."""
+        """Remove a folder's object, after the folder's entry, if it has no entries; whether it is gone."""
         return await self._pool.remove_if_empty(folder)
 
     async def has(self, folder: str, relative: str) -> bool:

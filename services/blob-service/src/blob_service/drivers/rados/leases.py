@@ -1,7 +1,7 @@
 """Who writes a path: at most one, of all processes, and nobody for long once the process has died.
 
-A lease is an exclusive lock of the OSD's class `lock` on an object of its own. The OSD's clock decides when it
-runs out; its holder renews it. The lock is ephemeral: the object goes with it.
+A lease is an exclusive lock of the OSD's class `lock` on an object of its own. The OSD's clock decides when
+it runs out; its holder renews it. The lock is ephemeral: the object goes with it.
 
 A holder that was stopped for longer than the lease may go on writing when another has taken over. What it can
 do then is limited by `writer.py`, not here: its steps carry its token, which the other has replaced.
@@ -56,10 +56,9 @@ class Lease:
             self._renewing.cancel()
             self._renewing = None
         argument = _encoded(_string(_LOCK), _string(self.token))
-        with storage_errors(self._path):
-            # It is not there when it ran out, whoever has the path now.
-            with suppress(FileNotFoundError):
-                await self._pool.write(lease_name(self._path), operations.call(_CLASS, "unlock", argument))
+        # It is not there when it ran out, whoever has the path now.
+        with storage_errors(self._path), suppress(FileNotFoundError):
+            await self._pool.write(lease_name(self._path), operations.call(_CLASS, "unlock", argument))
 
     async def _lock(self, *, flags: int) -> None:
         seconds = int(self._seconds)

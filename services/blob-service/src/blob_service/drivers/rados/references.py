@@ -1,4 +1,4 @@
-"""Which paths refer to some data, where more than one may: while a file moves, and for ever after a crash then.
+"""Which paths refer to some data, where more than one may: while a file moves, and after a crash then.
 
 Data that was never moved has no list: its one reference is the path that it was written for. A move lists the
 old and the new path before it makes the new entry, and takes the old one off the list at its end. So whatever

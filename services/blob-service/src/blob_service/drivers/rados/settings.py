@@ -9,10 +9,8 @@ from typing import Any
 NAME = "rados"
 
 MIB = 1 << 20
-# A stripe is one RADOS object: an OSD takes none above 128 MiB (osd_max_object_size) and no write above 90 MiB
-# (osd_max_write_size).
+# The least `chunksize` that the configuration takes: what is shorter is the last stripe.
 MIN_CHUNK_SIZE = 64 << 10
-MAX_CHUNK_SIZE = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)
