@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from time import perf_counter
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import Histogram
 
 from blob_service.drivers.errors import InvalidOffsetError, StorageError, UnsupportedMethodError
-from blob_service.drivers.interface import FileInfo, FileReader, FileWriter, StorageDriver
+from blob_service.drivers.interface import FileInfo, FileReader, FileWriter, Finding, StorageDriver
 from blob_service.drivers.paths import check_folder, check_path, check_relative
 
 _P = ParamSpec("_P")
@@ -145,6 +145,13 @@ class BoundedDriver(StorageDriver):
         finally:
             await steps.aclose()
             self._record("Walk", path, spent)
+
+    async def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+        """See `StorageDriver.check`. Takes nobody's turn."""
+        async with aclosing(self._backend.check(repair=repair, older_than=older_than)) as findings:
+            with self._named_errors:
+                async for finding in findings:
+                    yield finding
 
     async def close(self) -> None:
         """See `StorageDriver.close`."""

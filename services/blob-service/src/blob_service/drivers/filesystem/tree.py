@@ -159,6 +159,23 @@ class FileTree:
                     infos.append(_info(join(path, name), found))
         return infos
 
+    def leftovers(self, path: str, *, before: int, remove: bool) -> list[str]:
+        """The files in a folder that a crash left behind, last written before a time in nanoseconds.
+
+        Removes them if it is to. Raises FileNotFoundError, NotADirectoryError.
+        """
+        with self._root.folder(path) as folder, os.scandir(folder) as entries:
+            found = [
+                entry.name
+                for entry in entries
+                if _is_leftover(entry) and entry.stat(follow_symlinks=False).st_mtime_ns < before
+            ]
+            if remove:
+                for name in found:
+                    with suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=folder)
+        return sorted(found)
+
     def _in_folder(self, path: str, call: Callable[[int], _T]) -> _T:
         """`call` with a folder that is made if it is missing; again when somebody deletes it meanwhile."""
         for _ in range(_ATTEMPTS):
@@ -289,10 +306,12 @@ def _names(folder: int, after: str = "") -> list[str]:
         return sorted(
             entry.name
             for entry in entries
-            if entry.name > after
-            and is_name(entry.name)
-            and not (_LEFTOVER.fullmatch(entry.name) and entry.is_file(follow_symlinks=False))
+            if entry.name > after and is_name(entry.name) and not _is_leftover(entry)
         )
+
+
+def _is_leftover(entry: os.DirEntry[str]) -> bool:
+    return _LEFTOVER.fullmatch(entry.name) is not None and entry.is_file(follow_symlinks=False)
 
 
 def _exists(folder: int, name: str, below: list[str]) -> bool:

@@ -17,9 +17,10 @@ import structlog
 
 from blob_service.cancellation import run_to_completion
 from blob_service.drivers.errors import DriverError, PathNotFoundError
-from blob_service.drivers.interface import FileInfo, FileReader, FileWriter, StorageDriver
+from blob_service.drivers.interface import FileInfo, FileReader, FileWriter, Finding, StorageDriver
 from blob_service.drivers.paths import ROOT, join
 from blob_service.drivers.rados import references
+from blob_service.drivers.rados.check import PoolCheck
 from blob_service.drivers.rados.failures import storage_errors
 from blob_service.drivers.rados.folders import FOLDER, Folders
 from blob_service.drivers.rados.leases import Lease
@@ -143,6 +144,12 @@ class RadosDriver(StorageDriver):
     ) -> AsyncGenerator[FileInfo, None]:
         """See `StorageDriver.walk`."""
         return walk_tree(self._folder_infos, path, start_after=start_after, descend=descend)
+
+    def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+        """See `StorageDriver.check`, and `check.py`."""
+        return PoolCheck(
+            self._pool, self._folders, self._stripes, repair=repair, older_than=older_than
+        ).findings()
 
     async def close(self) -> None:
         """See `StorageDriver.close`: waits for the operations under way, and disconnects."""
@@ -270,8 +277,8 @@ class RadosDriver(StorageDriver):
         await self._discard(data, path)
 
     async def _delete_folder(self, folder: str) -> None:
-        # First what is in it, so that a crash leaves a part of it and nothing out of sight. Then its entry, and
-        # again what somebody may have put there meanwhile.
+        # First what is in it, so that a crash leaves part of it and nothing out of sight. Then its
+        # entry, and again what somebody may have put there meanwhile.
         await self._empty(folder)
         await self._folders.remove(folder, FOLDER)
         while not await self._folders.remove_if_empty(folder):
@@ -342,7 +349,8 @@ async def _outcome(opening: asyncio.Future[RadosWriter]) -> RadosWriter | None:
 
 async def _both(first: Awaitable[_T], second: Awaitable[Any]) -> tuple[_T, Any]:
     """The results of two calls made at once; raises what one of them raises, when both are through."""
-    one, other = await asyncio.gather(first, second, return_exceptions=True)
+    results: tuple[_T | BaseException, Any] = await asyncio.gather(first, second, return_exceptions=True)
+    one, other = results
     if isinstance(one, BaseException):
         raise one
     if isinstance(other, BaseException):
@@ -351,7 +359,7 @@ async def _both(first: Awaitable[_T], second: Awaitable[Any]) -> tuple[_T, Any]:
 
 
 async def _each(items: Iterable[Any], call: Callable[[Any], Awaitable[_T]]) -> list[_T]:
-    """What `call` gives for each item, in order, a few at once; raises what one raises, when all have ended."""
+    """What `call` gives for each item, in order, a few at once. Raises, at the end, what one raised."""
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def one(item: Any) -> _T:

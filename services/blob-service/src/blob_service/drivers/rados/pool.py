@@ -100,6 +100,13 @@ class Pool:
         )
         return dict(found)
 
+    async def call(self, name: str, class_name: str, method: str, argument: bytes) -> bytes:
+        """What a method of an object class, which changes nothing, says of an object."""
+        return await self._submit(
+            lambda done: self._context.aio_execute(name, class_name, method, argument, oncomplete=done),
+            lambda data: bytes(data or b""),
+        )
+
     async def attribute(self, name: str, attribute: str) -> bytes:
         """An extended attribute; OSError ENODATA when the object has none of that name."""
         value: bytes = await self._run(lambda: self._context.get_xattr(name, attribute))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from blob_service.drivers.errors import DriverError
@@ -20,15 +20,15 @@ from blob_service.drivers.rados.names import (
 from blob_service.drivers.rados.pool import Pool
 from blob_service.drivers.rados.settings import MIN_CHUNK_SIZE, NAME
 
-# What a writer has under way at once, at most. Behind the last stripe that counts there are, after a crash, no
-# more than that many in a row missing.
+# What a writer has under way at once, at most. So a writer that died left no gap between its stripes that is
+# as long as what is removed at once.
 STREAM_DEPTH = 4
 _REMOVED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
 class DataInfo:
-    """What is known of a file's data: bytes in all and in each stripe but the last, and seconds since 1970."""
+    """What is known of a file's data: bytes in all and in each stripe but the last; seconds since 1970."""
 
     size: int
     stripe: int
@@ -77,10 +77,8 @@ class Stripes:
             except FileNotFoundError as error:
                 raise DriverError(NAME, f"{data}: stripe {number} was removed or is lost") from error
         if len(found) < length:
-            raise DriverError(
-                NAME,
-                f"{data}: stripe {number} ends at byte {within + len(found)}, {length - len(found)} early",
-            )
+            lost = length - len(found)
+            raise DriverError(NAME, f"{data}: stripe {number} is {lost} bytes shorter than it should be")
         return found
 
     async def store(self, data: str, content: bytes) -> None:
@@ -104,26 +102,32 @@ class Stripes:
         first = stripe_name(data, 0)
         try:
             while True:
-                entries, info = await asyncio.gather(
-                    self._pool.entry(first, REFERENCES, WRITER), self._info_to_remove(data)
-                )
+                entries = await self._pool.entry(first, REFERENCES, WRITER)
                 listed = entries.get(REFERENCES, "")
-                others = references.parse(listed) - {path}
-                step = (
-                    operations.set_entries({REFERENCES: references.pack(others)})
-                    if others
-                    else operations.remove()
-                )
-                if await references.swap(self._pool, data, listed, step):
-                    break
+                if others := references.parse(listed) - {path}:
+                    rest = operations.set_entries({REFERENCES: references.pack(others)})
+                    if await references.swap(self._pool, data, listed, rest):
+                        return
+                elif await self.remove_data(data, entries):
+                    return
         except FileNotFoundError:
             return
-        if not others:
-            # First stripe 0: a writer that still has the file sees by it that the data is going.
-            known = 1 if info is None else info.stripes
-            await self._remove(data, range(1, known))
-            if info is None or WRITER in entries:
-                await self.remove_from(data, known)
+
+    async def remove_data(self, data: str, entries: Mapping[str, str]) -> bool:
+        """Remove data whose stripe 0 has these entries; False, and nothing done, if its references changed.
+
+        Raises FileNotFoundError if it is gone.
+        """
+        info = await self._info_to_remove(data)
+        # First stripe 0: a writer that still has the file sees by it that the data is going.
+        listed = entries.get(REFERENCES, "")
+        if not await references.swap(self._pool, data, listed, operations.remove()):
+            return False
+        known = 1 if info is None else info.stripes
+        await self._remove(data, range(1, known))
+        if info is None or WRITER in entries:
+            await self.remove_from(data, known)
+        return True
 
     async def _info_to_remove(self, data: str) -> DataInfo | None:
         try:
@@ -143,11 +147,12 @@ class Stripes:
         pending = list(numbers)
         while pending:
             batch, pending = pending[:_REMOVED_AT_ONCE], pending[_REMOVED_AT_ONCE:]
-            removed = await asyncio.gather(*(self._remove_one(stripe_name(data, each)) for each in batch))
+            removed = await asyncio.gather(*(self.remove_stripe(stripe_name(data, each)) for each in batch))
             found = found or any(removed)
         return found
 
-    async def _remove_one(self, name: str) -> bool:
+    async def remove_stripe(self, name: str) -> bool:
+        """Remove one object of data; whether it was there."""
         try:
             await self._pool.write(name, operations.remove())
         except FileNotFoundError:

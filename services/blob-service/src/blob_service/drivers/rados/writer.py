@@ -1,11 +1,11 @@
 """Writes a file in place, under its own path: there another process finds it and can go on with it.
 
-Only one writer has the path (`leases.py`). Should an earlier one that was believed dead still write, none of it
-gets into the file: a new stripe is only ever created, never opened; and stripe 0 and a stripe that is not
+Only one writer has the path (`leases.py`). Should an earlier one that was believed dead still write, none of
+it gets into the file: a new stripe is only ever created, never opened; and stripe 0 and a stripe that is not
 full carry the token of the writer, without which no step changes them.
 
-The token on stripe 0 says as well that the file is not committed. CLOSED stands there for a file that was closed
-in good order, behind whose end there is nothing.
+The token on stripe 0 says as well that the file is not committed. CLOSED stands there for a file that was
+closed in good order, behind whose end there is nothing.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ class RadosWriter(FileWriter):
             )
 
     async def _settle(self) -> None:
-        """Wait for what is under way. After a failure the file ends before the first part that is not stored."""
+        """Wait for what is under way. After a failure the file ends before the first part that is lost."""
         if self._under_way:
             await asyncio.wait(self._under_way.values())
             # Their callbacks run before this task does.
@@ -229,7 +229,7 @@ class RadosWriter(FileWriter):
             self._waiting.clear()
 
     async def _store_all(self, writer: dict[str, str] | None) -> None:
-        """Store everything and let stripe 0 say so; `writer` is what it says of the writer, None for nothing."""
+        """Store everything and let stripe 0 say so, and `writer` of the writer (None: nothing)."""
         self._raise_failure()
         try:
             await self._record(writer)
