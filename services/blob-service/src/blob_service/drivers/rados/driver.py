@@ -212,8 +212,12 @@ class RadosDriver(StorageDriver):
         await self._refer_anew(path, data)
 
     async def _refer_anew(self, path: str, data: str) -> None:
-        """Let a path refer to new data, and remove what it referred to before."""
-        before = await self._refer(path, data)
+        """Let a path refer to new data, and remove what it referred to before, or the new data if it cannot."""
+        try:
+            before = await self._refer(path, data)
+        except DriverError:
+            await self._discard(data, path)
+            raise
         if before is not None and before != data:
             await self._discard(before, path)
 
@@ -228,7 +232,11 @@ class RadosDriver(StorageDriver):
                 raise DriverError(NAME, f"{path}: a folder is where a file is to be")
             if await self._folders.exchange(path, before, data):
                 break
-        await self._folders.link(path)
+        try:
+            await self._folders.link(path)
+        except DriverError:
+            await self._take_back(path, data, before)
+            raise
         return before
 
     async def _move(self, source: str, destination: str) -> None:
@@ -237,7 +245,11 @@ class RadosDriver(StorageDriver):
             return
         await self._folders.check_way(destination)
         await references.add(self._pool, data, source, destination)
-        before = await self._refer(destination, data)
+        try:
+            before = await self._refer(destination, data)
+        except DriverError:
+            await self._quietly(source, references.drop(self._pool, data, destination))
+            raise
         if not await self._folders.remove(source, data):
             # Somebody else moved, replaced or deleted it first.
             await self._take_back(destination, data, before)
