@@ -89,9 +89,16 @@ WITH_DEFAULT = [
 ]
 
 
+# What the drivers cannot do without.
+REQUIRED = {"rados": "poolname: a"}
+
+
 def document(key: str, value: str | None, driver: str) -> Configuration:
     """The shortest document with this driver, and with the key when there is a value for it."""
     section, *rest = key.split(".")
+    if required := REQUIRED.get(driver):
+        parameter = f", {rest[1]}: {value}" if value else ""
+        return parse(f"version: 0.1\nstorage: {{{driver}: {{{required}{parameter}}}}}\n", {})
     flow = value or ""
     for step in reversed(rest):
         flow = f"{{{step}: {flow}}}"
@@ -111,7 +118,7 @@ def test_a_default_written_out_changes_nothing(key: str, default: str) -> None:
             if name.startswith("storage.maintenance.uploadpurging.")
         )
         key, default = "storage.maintenance.uploadpurging", f"{{{whole}}}"
-    driver = "filesystem" if key.startswith("storage.filesystem") else "inmemory"
+    driver = key.split(".")[1] if key.startswith(("storage.filesystem", "storage.rados")) else "inmemory"
     assert document(key, default, driver) == document(key, None, driver)
 
 

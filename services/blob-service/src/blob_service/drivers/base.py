@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
 from time import perf_counter
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -18,6 +18,7 @@ from blob_service.drivers.interface import (
     FileInfo,
     FileReader,
     FileWriter,
+    Finding,
     RedirectRequest,
     StorageDriver,
 )
@@ -157,6 +158,13 @@ class BoundedDriver(StorageDriver):
         finally:
             await steps.aclose()
             self._record("Walk", path, spent)
+
+    async def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+        """See `StorageDriver.check`. Takes nobody's turn."""
+        async with aclosing(self._backend.check(repair=repair, older_than=older_than)) as findings:
+            with self._named_errors:
+                async for finding in findings:
+                    yield finding
 
     async def close(self) -> None:
         """See `StorageDriver.close`."""

@@ -10,6 +10,7 @@ from blob_service.drivers.interface import (
     FileInfo,
     FileReader,
     FileWriter,
+    Finding,
     RedirectRequest,
     StorageDriver,
     UnsupportedMethodError,
@@ -82,6 +83,10 @@ class DriverMiddleware(StorageDriver):
     ) -> AsyncGenerator[FileInfo, None]:
         """See `StorageDriver.walk`."""
         return self._driver.walk(path, start_after=start_after, descend=descend)
+
+    def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+        """See `StorageDriver.check`."""
+        return self._driver.check(repair=repair, older_than=older_than)
 
     async def close(self) -> None:
         """See `StorageDriver.close`."""

@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import heapq
 import os
-import re
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
 from blob_service.drivers.errors import InvalidPathError, WriterBusyError
 from blob_service.drivers.filesystem.failures import FolderUnstableError, LinkRefusedError, NotAFileError
+from blob_service.drivers.filesystem.names import LEFTOVER, TMP, first, names, names_having
 from blob_service.drivers.filesystem.root import Root, is_link, open_folder, sync_folder
 from blob_service.drivers.interface import FileInfo
-from blob_service.drivers.paths import ROOT, are_names, is_name, join, split
+from blob_service.drivers.paths import ROOT, join, split
 
 _T = TypeVar("_T")
 
@@ -33,8 +32,6 @@ FILE_MODE = 0o644
 # there.
 _OPEN_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK
 
-_TMP = ".tmp"
-_LEFTOVER = re.compile(rf".+\.[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}\{_TMP}")
 _NAME_MAX = 255
 
 # How often a call starts over when others delete and create where it works. Each round takes another change
@@ -139,21 +136,39 @@ class FileTree:
         """See `StorageDriver.list`. Raises FileNotFoundError, NotADirectoryError."""
         with self._root.folder(path) as folder:
             if having:
-                names = _names_having(folder, after, limit, having)
+                found = names_having(folder, after, limit, having)
             else:
-                names = _first(_names(folder, after), limit)
-        return [join(path, name) for name in names]
+                found = first(names(folder, after), limit)
+        return [join(path, name) for name in found]
 
     def infos(self, path: str) -> list[FileInfo]:
         """What is in a folder, in byte order of the names. Raises FileNotFoundError, NotADirectoryError."""
         infos = []
         with self._root.folder(path) as folder:
-            for name in sorted(_names(folder)):
+            for name in sorted(names(folder)):
                 # What is deleted meanwhile is left out.
                 with suppress(FileNotFoundError):
                     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
                     infos.append(_info(join(path, name), found))
         return infos
+
+    def leftovers(self, path: str, *, before: int, remove: bool) -> list[str]:
+        """The files in a folder that a crash left behind, last written before a time in nanoseconds.
+
+        Removes them if it is to. Raises FileNotFoundError, NotADirectoryError.
+        """
+        with self._root.folder(path) as folder:
+            found = []
+            for name in filter(LEFTOVER.fullmatch, os.listdir(folder)):
+                with suppress(FileNotFoundError):
+                    info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                    if stat.S_ISREG(info.st_mode) and info.st_mtime_ns < before:
+                        found.append(name)
+            if remove:
+                for name in found:
+                    with suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=folder)
+        return sorted(found)
 
     def _in_folder(self, path: str, call: Callable[[int], _T]) -> _T:
         """`call` with a folder that is made if it is missing; again when somebody deletes it meanwhile."""
@@ -179,7 +194,7 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 def _split_to_write(path: str) -> tuple[str, str]:
     folder, name = split(path)
-    if _LEFTOVER.fullmatch(name):
+    if LEFTOVER.fullmatch(name):
         # No listing would show it.
         raise InvalidPathError(path)
     return folder, name
@@ -228,7 +243,7 @@ def _check_at(parent: int, name: str, descriptor: int) -> None:
 
 
 def _replace(parent: int, name: str, content: bytes) -> None:
-    suffix = f".{uuid.uuid4()}.tmp"
+    suffix = f".{uuid.uuid4()}{TMP}"
     temporary = name[: _NAME_MAX - len(suffix)] + suffix
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE, dir_fd=parent)
     try:
@@ -274,80 +289,6 @@ def _remove_folder(parent: int, name: str) -> None:
                 raise
         else:
             return
-
-
-def _names(folder: int, after: str = "") -> list[str]:
-    """The names in a folder that are greater than `after`, in no order.
-
-    Without those that no path can name (`lost+found`), and without files that a crash left behind.
-    """
-    names = _nameable(os.listdir(folder), after)
-    left = {name for name in names if name.endswith(_TMP) and _is_leftover(folder, name)}
-    return [name for name in names if name not in left] if left else names
-
-
-def _names_having(folder: int, after: str, limit: int | None, having: str) -> list[str]:
-    """The first `limit` names greater than `after`, in byte order, below which `having` exists.
-
-    Only a folder, and no link to one, has something below it. A link further down counts as what it leads to;
-    reading through it fails.
-    """
-    with os.scandir(folder) as entries:
-        folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    names = _nameable(folders, after)
-    found: list[str] = []
-    # Mostly all have it, and then the first few will do.
-    for name in _in_order(names, limit or len(names)):
-        if limit is not None and len(found) == limit:
-            break
-        if _exists(folder, name, having):
-            found.append(name)
-    return found
-
-
-def _in_order(names: list[str], few: int) -> Iterator[str]:
-    """The names in byte order; to be cheap for whoever takes no more than a `few`."""
-    first = _first(names, few)
-    yield from first
-    if len(first) < len(names):
-        yield from sorted(names)[len(first) :]
-
-
-def _nameable(names: list[str], after: str) -> list[str]:
-    """Those that a path can name and that are greater than `after`."""
-    if after:
-        names = [name for name in names if name > after]
-    # There may be a hundred thousand: one pattern over all of them tells in a tenth of the time.
-    return names if are_names(names) else [name for name in names if is_name(name)]
-
-
-def _first(names: list[str], limit: int | None) -> list[str]:
-    """The first `limit` names in byte order."""
-    if limit is not None and limit < len(names) // 64:
-        return heapq.nsmallest(limit, names)
-    return sorted(names)[:limit]
-
-
-def _is_leftover(folder: int, name: str) -> bool:
-    if _LEFTOVER.fullmatch(name) is None:
-        return False
-    try:
-        return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return True
-
-
-def _exists(folder: int, name: str, below: str) -> bool:
-    """Whether the path `below` is there in folder `name`."""
-    path = f"{name}/{below}"
-    # Half the time of a `stat`, but it says no to every failure.
-    if os.access(path, os.F_OK, dir_fd=folder, follow_symlinks=False):
-        return True
-    try:
-        os.stat(path, dir_fd=folder, follow_symlinks=False)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
 
 
 def _info(path: str, found: os.stat_result) -> FileInfo:
