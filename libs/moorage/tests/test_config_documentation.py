@@ -18,7 +18,9 @@ ROW = re.compile(
     r"^\| `(?P<key>[a-z0-9.\[\]]+)` \| (?P<type>[^|]+) \| (?P<default>[^|]*)\| (?P<meaning>.*)\|$", re.M
 )
 ROWS = {match["key"]: match for match in ROW.finditer(PAGE.read_text(encoding="utf-8"))}
-KEYS = list(every_key(Configuration))
+# What stands below it is listed once, below the name that it is another one for.
+ALIAS = "storage.s3aws"
+KEYS = [key for key in every_key(Configuration) if not key.startswith(f"{ALIAS}.")]
 
 # Keys of drivers that no model knows, because they are refused whole.
 FOREIGN_DRIVERS = {key for key in UNSUPPORTED if key not in KEYS}
@@ -89,9 +91,16 @@ WITH_DEFAULT = [
 ]
 
 
+# What the drivers cannot do without.
+REQUIRED = {"s3": "bucket: a, region: b"}
+
+
 def document(key: str, value: str | None, driver: str) -> Configuration:
     """The shortest document with this driver, and with the key when there is a value for it."""
     section, *rest = key.split(".")
+    if required := REQUIRED.get(driver):
+        parameter = f", {rest[1]}: {value}" if value else ""
+        return parse(f"version: 0.1\nstorage: {{{driver}: {{{required}{parameter}}}}}\n", {})
     flow = value or ""
     for step in reversed(rest):
         flow = f"{{{step}: {flow}}}"
@@ -111,7 +120,7 @@ def test_a_default_written_out_changes_nothing(key: str, default: str) -> None:
             if name.startswith("storage.maintenance.uploadpurging.")
         )
         key, default = "storage.maintenance.uploadpurging", f"{{{whole}}}"
-    driver = "filesystem" if key.startswith("storage.filesystem") else "inmemory"
+    driver = key.split(".")[1] if key.startswith(("storage.filesystem", "storage.s3.")) else "inmemory"
     assert document(key, default, driver) == document(key, None, driver)
 
 
