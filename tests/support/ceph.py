@@ -66,6 +66,10 @@ rgw frontends = beast endpoint=127.0.0.1:{gateway_port} tcp_nodelay=1
 rgw data = {folder}/gateway
 rgw thread pool size = 32
 rgw dynamic resharding = false
+# Encryption with a key management service that is in this file, and without TLS: for tests.
+rgw crypt require ssl = false
+rgw crypt s3 kms backend = testing
+rgw crypt s3 kms encryption keys = registry-key=YS1rZXktb2YtMzItYnl0ZXMtZm9yLXRlc3RzLW9ubHk=
 """
 
 
@@ -221,6 +225,12 @@ class Ceph:
             "--display-name", "registry", "--access-key", access.access_key,
             "--secret-key", access.secret_key,
         )  # fmt: skip
+        self.restart_gateway()
+        self.s3 = access
+        return access
+
+    def restart_gateway(self) -> None:
+        """Start the gateway, at first or after `kill_gateway`."""
         self._daemon(
             "client.gateway", [required("radosgw"), "-c", self._conffile, "-n", "client.gateway", "-f"]
         )
@@ -230,8 +240,18 @@ class Ceph:
             what="the RADOS Gateway accepts connections",
         )
         assert self._daemons["client.gateway"].running(), self._daemons["client.gateway"].tail()
-        self.s3 = access
-        return access
+
+    def kill_gateway(self) -> None:
+        """kill -9 the gateway; what it has stored is the OSD's."""
+        self._daemons.pop("client.gateway").kill()
+
+    def pause_gateway(self) -> None:
+        """Stop the gateway's clock (SIGSTOP): connections are accepted, and nothing is answered."""
+        self._daemons["client.gateway"].signal(signal.SIGSTOP)
+
+    def resume_gateway(self) -> None:
+        """Let a paused gateway go on."""
+        self._daemons["client.gateway"].signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End every daemon and remove the folder."""

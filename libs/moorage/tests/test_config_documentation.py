@@ -18,7 +18,9 @@ ROW = re.compile(
     r"^\| `(?P<key>[a-z0-9.\[\]]+)` \| (?P<type>[^|]+) \| (?P<default>[^|]*)\| (?P<meaning>.*)\|$", re.M
 )
 ROWS = {match["key"]: match for match in ROW.finditer(PAGE.read_text(encoding="utf-8"))}
-KEYS = list(every_key(Configuration))
+# What stands below it is listed once, below the name that it is another one for.
+ALIAS = "storage.s3aws"
+KEYS = [key for key in every_key(Configuration) if not key.startswith(f"{ALIAS}.")]
 
 # Keys of drivers that no model knows, because they are refused whole.
 FOREIGN_DRIVERS = {key for key in UNSUPPORTED if key not in KEYS}
@@ -90,7 +92,7 @@ WITH_DEFAULT = [
 
 
 # What the drivers cannot do without.
-REQUIRED = {"rados": "poolname: a"}
+REQUIRED = {"rados": "poolname: a", "s3": "bucket: a, region: b"}
 
 
 def document(key: str, value: str | None, driver: str) -> Configuration:
@@ -118,7 +120,8 @@ def test_a_default_written_out_changes_nothing(key: str, default: str) -> None:
             if name.startswith("storage.maintenance.uploadpurging.")
         )
         key, default = "storage.maintenance.uploadpurging", f"{{{whole}}}"
-    driver = key.split(".")[1] if key.startswith(("storage.filesystem", "storage.rados")) else "inmemory"
+    drivers = ("storage.filesystem", "storage.rados", "storage.s3.")
+    driver = key.split(".")[1] if key.startswith(drivers) else "inmemory"
     assert document(key, default, driver) == document(key, None, driver)
 
 

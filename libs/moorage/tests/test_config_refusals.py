@@ -13,8 +13,6 @@ ASKED = {
     "auth.silly": "auth: {silly: {realm: a, service: b}}",
     "auth.htpasswd": "auth: {htpasswd: {realm: a, path: /etc/htpasswd}}",
     "auth.token": "auth: {token: }",
-    "storage.s3": "storage: {s3: {bucket: a, region: b}}",
-    "storage.s3aws": "storage: s3aws",
     "storage.azure": "storage: {azure: {accountname: a}}",
     "storage.gcs": "storage: {gcs: {bucket: a}}",
     "storage.swift": "storage: {swift: }",

@@ -43,6 +43,8 @@ class PurgeSummary:
     in_use: int = 0
     # Those that could not be looked at or removed.
     failed: int = 0
+    # What interrupted calls had left in the backend, where no path leads.
+    leftovers: int = 0
     # Whether all uploads could be found.
     complete: bool = True
 
@@ -71,6 +73,7 @@ class UploadPurger:
             summary.complete = False
             UPLOAD_PURGE_FAILURES.inc()
             log.warning("uploads could not be listed", error=str(error))
+        await self._remove_leftovers(summary)
         UPLOAD_PURGES.labels("complete" if summary.complete and not summary.failed else "incomplete").inc()
         log.info(
             "upload purging has ended",
@@ -78,10 +81,19 @@ class UploadPurger:
             purged=summary.purged,
             in_use=summary.in_use,
             failed=summary.failed,
+            leftovers=summary.leftovers,
             complete=summary.complete,
             dryrun=self._dry_run,
         )
         return summary
+
+    async def _remove_leftovers(self, summary: PurgeSummary) -> None:
+        try:
+            summary.leftovers = await self._driver.remove_leftovers(self._age, dry_run=self._dry_run)
+        except StorageError as error:
+            summary.complete = False
+            UPLOAD_PURGE_FAILURES.inc()
+            log.warning("what interrupted uploads left could not be removed", error=str(error))
 
     async def _consider(self, key: UploadKey, before: datetime, summary: PurgeSummary) -> None:
         active: datetime | None = None

@@ -195,6 +195,9 @@ class Uploads:
         except PathNotFoundError as error:
             # Cancelled, finished or purged by somebody else meanwhile.
             raise upload_unknown(key.id) from error
+        except WriterBusyError as error:
+            # Where a backend cannot keep a second writer out, the first one to store something wins.
+            raise _elsewhere(await self._stored(key)) from error
 
     async def _open(self, key: UploadKey, offset: int) -> UploadWriter:
         file: FileWriter | None
@@ -217,6 +220,9 @@ class Uploads:
     async def _let_go(self, upload: UploadWriter) -> None:
         try:
             await upload.close()
+        except (PathNotFoundError, WriterBusyError):
+            # It was removed meanwhile, or another process went on with it: there is nothing here to drop.
+            raise
         except StorageError:
             # Storage may hold anything now, and would perhaps say next time that all is well.
             log.exception("an upload is dropped: its bytes could not be made durable", upload=upload.key.id)

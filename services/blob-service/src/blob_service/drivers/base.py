@@ -6,6 +6,7 @@ import asyncio
 import builtins
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
+from datetime import timedelta
 from time import perf_counter
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -165,6 +166,12 @@ class BoundedDriver(StorageDriver):
             with self._named_errors:
                 async for finding in findings:
                     yield finding
+
+    async def remove_leftovers(self, older_than: timedelta, *, dry_run: bool = False) -> int:
+        """See `StorageDriver.remove_leftovers`."""
+        return await self._call(
+            "RemoveLeftovers", "/", self._backend.remove_leftovers, older_than, dry_run=dry_run
+        )
 
     async def close(self) -> None:
         """See `StorageDriver.close`."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -324,6 +324,14 @@ class StorageDriver(ABC):
         while the backend is used. A backend that leaves nothing behind has nothing to find.
         """
         return _nothing()
+
+    async def remove_leftovers(self, older_than: timedelta, *, dry_run: bool = False) -> int:
+        """Remove what interrupted calls left in the backend and no path leads to; says how many there were.
+
+        Only what is older is touched, and nothing that a call under way or a writer that was closed needs. A
+        dry run removes nothing. A backend that leaves nothing has nothing to do.
+        """
+        return 0
 
     @abstractmethod
     async def close(self) -> None:

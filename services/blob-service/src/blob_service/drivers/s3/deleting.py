@@ -38,7 +38,7 @@ async def delete_all(bucket: Bucket, path: str) -> None:
         raise PathNotFoundError(path)
 
 
-async def abort_orphans(bucket: Bucket, older_than: timedelta) -> int:
+async def abort_orphans(bucket: Bucket, older_than: timedelta, *, dry_run: bool) -> int:
     """Abort the multipart uploads that were begun longer ago and that no record speaks of; says how many.
 
     A crash leaves them: nothing shows them, and they cost what their bytes cost. An upload on record is one
@@ -49,8 +49,14 @@ async def abort_orphans(bucket: Bucket, older_than: timedelta) -> int:
     aborted = 0
     async for upload in pending_uploads(bucket, bucket.keys.root):
         if upload.initiated < begun_before and not await _is_on_record(bucket, upload):
-            await MultipartUpload(bucket, upload.key, upload.id).abort()
-            log.info("an orphaned multipart upload was aborted", key=upload.key, begun=str(upload.initiated))
+            if not dry_run:
+                await MultipartUpload(bucket, upload.key, upload.id).abort()
+            log.info(
+                "an orphaned multipart upload",
+                key=upload.key,
+                begun=upload.initiated.isoformat(timespec="seconds"),
+                aborted=not dry_run,
+            )
             aborted += 1
     return aborted
 

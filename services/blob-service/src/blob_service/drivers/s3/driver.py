@@ -128,9 +128,9 @@ class S3Driver(StorageDriver):
             lambda folder: folder_infos(self._bucket, folder), path, start_after=start_after, descend=descend
         )
 
-    async def abort_orphans(self, older_than: timedelta) -> int:
-        """Abort the multipart uploads that a crash left behind; see `deleting.abort_orphans`."""
-        return await abort_orphans(self._bucket, older_than)
+    async def remove_leftovers(self, older_than: timedelta, *, dry_run: bool = False) -> int:
+        """Abort the multipart uploads that a crash left behind; see `StorageDriver.remove_leftovers`."""
+        return await abort_orphans(self._bucket, older_than, dry_run=dry_run)
 
     async def close(self) -> None:
         """See `StorageDriver.close`."""
