@@ -71,6 +71,17 @@ class TestBucket:
         finally:
             client.close()
 
+    def empty(self, prefix: str) -> None:
+        """Remove all that lies below a prefix, and abort the uploads there."""
+        client = self.client()
+        try:
+            for key in self.objects(prefix):
+                client.delete_object(Bucket=self.name, Key=key)
+            for key, upload in self.uploads(prefix):
+                client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload)
+        finally:
+            client.close()
+
     def uploads(self, prefix: str = "") -> list[tuple[str, str]]:
         """Key and id of each multipart upload that is under way below a prefix."""
         client = self.client()

@@ -172,7 +172,8 @@ SCENARIOS: dict[str, Any] = {
 
 CHANGES = ("mkdir", "open", "close", "pwrite", "ftruncate", "fsync", "fdatasync", "rename", "unlink", "rmdir")
 MAX_STEPS = 200
-MAX_STEPS = 200
+# When a worker is killed at random: between the first and the last of these.
+KILL_AFTER_SECONDS = (0.01, 0.1)
 KILL_BEFORE, KILL_WITHIN, KILL_AFTER = range(3)
 
 
@@ -245,7 +246,7 @@ def last_acknowledged(descriptor: int) -> int:
 def rounds_at_random(root: Path, scenario: Any, rounds: int) -> Iterator[int]:
     for _ in range(rounds):
         worker, acknowledged = fork_worker(root, scenario, lambda: None, once=False)
-        time.sleep(random.uniform(0.01, 0.1))
+        time.sleep(random.uniform(*KILL_AFTER_SECONDS))
         os.kill(worker, signal.SIGKILL)
         _, status = os.waitpid(worker, 0)
         assert os.WIFSIGNALED(status), "the worker failed before it was killed"

@@ -35,6 +35,9 @@ class Opened:
 
     stored: StoredRecord
     parts: dict[int, Part] = field(default_factory=dict)
+    # An upload that is on record without a part: another writer's, perhaps with parts that are not. It is
+    # dropped once this writer is sure of the file.
+    superseded: MultipartUpload | None = None
 
 
 async def open_new(bucket: Bucket, path: str) -> Opened:
@@ -63,9 +66,12 @@ async def open_to_append(bucket: Bucket, path: str) -> Opened:
         if there is None or there.size:
             raise PathNotFoundError(path)
         return await open_new(bucket, path)
-    if not left.record.parts:
+    if not left.record.upload_id:
         return Opened(left)
-    found = await MultipartUpload(bucket, key, left.record.upload_id).parts()
+    upload = MultipartUpload(bucket, key, left.record.upload_id)
+    if not left.record.parts:
+        return Opened(replace(left, record=replace(left.record, upload_id="")), superseded=upload)
+    found = await upload.parts()
     parts = {number: part for number, part in found.items() if number <= left.record.parts}
     if parts_digest(parts) != left.record.parts_digest:
         raise DriverError(NAME, f"the parts of {path} are not those that are on record")
@@ -98,6 +104,7 @@ class S3Writer(FileWriter):
         self._record = opened.stored.record
         self._record_etag = opened.stored.etag
         self._modified_ns = opened.stored.modified_ns
+        self._superseded = opened.superseded
         self._sizes = part_sizes(self._record.first_part_size)
         self._buffer = bytearray(opened.stored.tail)
         self._size = self._record.size
@@ -170,6 +177,7 @@ class S3Writer(FileWriter):
             except ConditionError as error:
                 raise PathNotFoundError(self._path) from error
             self._committed = True
+            await self._drop_superseded()
             await self._forget_record()
 
     async def cancel(self) -> None:
@@ -182,6 +190,7 @@ class S3Writer(FileWriter):
                     if not isinstance(self._lost, WriterBusyError):
                         await self._uploader.upload.abort()
                 if self._lost is None:
+                    await self._drop_superseded()
                     keys = self._bucket.keys
                     await self._bucket.delete([keys.of(self._path), keys.record(self._path)])
             finally:
@@ -269,6 +278,7 @@ class S3Writer(FileWriter):
             self._lost = await self._why_lost()
             raise self._lost from error
         self._record = record
+        await self._drop_superseded()
 
     async def _check_record(self) -> None:
         """Raise unless the file is still this writer's."""
@@ -301,6 +311,16 @@ class S3Writer(FileWriter):
             found = await self._bucket.head(key)
             if found is None or found.size != self._size or found.etag == self._record.replaces:
                 raise
+
+    async def _drop_superseded(self) -> None:
+        upload, self._superseded = self._superseded, None
+        if upload is None:
+            return
+        try:
+            await upload.abort()
+        except StorageError as error:
+            # It will be found when orphans are looked for: no record speaks of it any more.
+            log.warning("a superseded upload was not aborted", path=self._path, error=str(error))
 
     async def _forget_record(self) -> None:
         """Remove the record, which is void: left behind, it does no harm."""
