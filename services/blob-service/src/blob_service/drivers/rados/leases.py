@@ -141,7 +141,13 @@ class _Locker:
 
 async def _locker(pool: Pool, path: str) -> _Locker | None:
     """Who has the lease, by the OSD's clock. Raises FileNotFoundError if there is none."""
-    answer = await pool.call(lease_name(path), _CLASS, "get_info", _encoded(_string(_LOCK)))
+    try:
+        answer = await pool.call(lease_name(path), _CLASS, "get_info", _encoded(_string(_LOCK)))
+    except OSError as error:
+        if error.errno == errno.EIO:
+            # It has run out: the OSD would remove it now, and may not in a call that only reads.
+            return None
+        raise
     # cls_lock_get_info_reply: a count, and for each locker first its name and its cookie.
     position = _HEADER.size
     (count,) = struct.unpack_from("<I", answer, position)

@@ -178,6 +178,8 @@ class RadosWriter(FileWriter):
     async def _send(self) -> None:
         """Start storing what waits, all of it in one stripe, once fewer than STREAM_DEPTH are under way."""
         while len(self._under_way) >= STREAM_DEPTH:
+            # What has failed stays there, to say where the file ends.
+            self._raise_failure()
             await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
         self._raise_failure()
         part, self._waiting = bytes(self._waiting), bytearray()
