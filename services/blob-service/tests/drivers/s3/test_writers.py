@@ -158,8 +158,9 @@ async def test_bytes_that_another_process_deleted_are_not_acknowledged(make_driv
             await writer.write(b"more")
             with pytest.raises(PathNotFoundError):
                 await getattr(writer, ending)()
-            with pytest.raises(PathNotFoundError):
-                await writer.close()
+            if ending != "close":
+                with pytest.raises(PathNotFoundError):
+                    await writer.close()
             with pytest.raises(PathNotFoundError):
                 await second.stat(PATH)
 
@@ -228,7 +229,10 @@ async def test_a_long_stream_is_put_on_record_as_it_goes(
 ) -> None:
     monkeypatch.setattr("blob_service.drivers.s3.writer._PARTS_BETWEEN_RECORDS", 2)
     writer = await make_driver().writer(PATH)
-    await writer.write(CONTENT)
+    for start in range(0, len(CONTENT), MIB):
+        await writer.write(CONTENT[start : start + MIB])
+        # Time for parts to be stored.
+        await asyncio.sleep(0.05)
     # As if the process had died: nothing is flushed.
     async with await make_driver().writer(PATH, append=True) as other:
         assert other.size in {5 * MIB, 10 * MIB, 15 * MIB}

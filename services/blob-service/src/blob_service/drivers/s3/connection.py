@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
+from botocore.awsrequest import AWSRequest
 from pydantic import SecretStr
 
 from blob_service.drivers.s3.settings import Settings
@@ -77,17 +79,27 @@ class Connection:
                 config=_client_config(settings),
             )
         )
+        if not settings.v4auth:
+            client.meta.events.register("before-sign.s3", _fit_for_version_2)
         return client
 
 
+def _fit_for_version_2(request: AWSRequest, **_: object) -> None:
+    """Have a request go out as botocore signs it with version 2 of the signature."""
+    # aiohttp would add a type to a body that has none, after the signature.
+    if request.data and "Content-Type" not in request.headers:
+        request.headers["Content-Type"] = "application/xml"
+    # The signature is of `/bucket/`.
+    parts = urlsplit(str(request.url))
+    if parts.path.count("/") == 1 and parts.path != "/":
+        request.url = urlunsplit(parts._replace(path=f"{parts.path}/"))
+
+
 def _client_config(settings: Settings) -> AioConfig:
-    addressing = "path" if settings.path_style else "auto"
-    if settings.accelerate:
-        addressing = "virtual"
     return AioConfig(
         signature_version="s3v4" if settings.v4auth else "s3",
         s3={
-            "addressing_style": addressing,
+            "addressing_style": "path" if settings.path_style else "virtual",
             "use_accelerate_endpoint": settings.accelerate,
             # Content-MD5 says what was sent. Hashing it once more for the signature would stop the loop.
             "payload_signing_enabled": False,

@@ -11,7 +11,7 @@ from blob_service.drivers.errors import PathNotFoundError
 from blob_service.drivers.s3.bucket import Bucket
 from blob_service.drivers.s3.keys import is_record, owner_of_record
 from blob_service.drivers.s3.multipart import MultipartUpload, PendingUpload, pending_uploads
-from blob_service.drivers.s3.record import load_record_only
+from blob_service.drivers.s3.record import DamagedRecordError, load_record_only
 
 # A multipart upload that is younger may belong to a copy that goes on at this moment.
 YOUNGEST_ORPHAN = timedelta(hours=24)
@@ -62,11 +62,20 @@ async def abort_orphans(bucket: Bucket, older_than: timedelta, *, dry_run: bool)
 
 
 async def _is_on_record(bucket: Bucket, upload: PendingUpload) -> bool:
-    record = await load_record_only(bucket, bucket.keys.path(upload.key))
+    try:
+        record = await load_record_only(bucket, bucket.keys.path(upload.key))
+    except DamagedRecordError:
+        # Nobody can tell; it goes with its folder.
+        return True
     return record is not None and record.upload_id == upload.id
 
 
 async def _abort_recorded(bucket: Bucket, key: str) -> None:
-    record = await load_record_only(bucket, bucket.keys.path(key))
+    try:
+        record = await load_record_only(bucket, bucket.keys.path(key))
+    except DamagedRecordError as error:
+        # Its upload, if there is one, is an orphan from now on.
+        log.warning("a damaged record is deleted", error=str(error))
+        return
     if record is not None and record.upload_id:
         await MultipartUpload(bucket, key, record.upload_id).abort()

@@ -60,6 +60,11 @@ def is_refused_condition(error: BaseException) -> bool:
     return code_of(error) in {"PreconditionFailed", "412", *_MISSING}
 
 
+def is_not_implemented(error: BaseException | None) -> bool:
+    """Whether the endpoint cannot do this at all."""
+    return error is not None and code_of(error) == "NotImplemented"
+
+
 def may_pass(error: BaseException) -> bool:
     """Whether the same request may succeed a moment later."""
     if isinstance(error, ClientError):

@@ -57,6 +57,13 @@ class StoredRecord:
     modified_ns: int | None = None
 
 
+class DamagedRecordError(DriverError):
+    """What lies where a record belongs is none."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(NAME, f"the record of {path} is damaged, or of a version that is not known here")
+
+
 def parts_digest(parts: Mapping[int, Part]) -> str:
     """What tells these parts from any others."""
     digest = hashlib.sha256()
@@ -66,7 +73,7 @@ def parts_digest(parts: Mapping[int, Part]) -> str:
 
 
 async def load_record(bucket: Bucket, path: str) -> StoredRecord | None:
-    """The record of a path with its tail, or None. Raises DriverError if it is damaged."""
+    """The record of a path with its tail, or None. Raises DamagedRecordError."""
     piece = await bucket.read_if_there(bucket.keys.record(path), 0, None)
     if piece is None:
         return None
@@ -75,7 +82,7 @@ async def load_record(bucket: Bucket, path: str) -> StoredRecord | None:
 
 
 async def load_record_only(bucket: Bucket, path: str) -> Record | None:
-    """The record of a path without its tail, or None. Raises DriverError if it is damaged."""
+    """The record of a path without its tail, or None. Raises DamagedRecordError."""
     piece = await bucket.read_if_there(bucket.keys.record(path), 0, _HEAD_BYTES - 1)
     return None if piece is None else _parse(path, piece.content)[0]
 
@@ -97,7 +104,7 @@ def _parse(path: str, content: bytes) -> tuple[Record, bytes]:
     try:
         fields = json.loads(head) if newline else {}
         if fields.pop("version") != _VERSION:
-            raise DriverError(NAME, f"the record of {path} is of a version that is not known here")
+            raise DamagedRecordError(path)
         return Record(**fields), tail
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DriverError(NAME, f"the record of {path} is damaged") from error
+        raise DamagedRecordError(path) from error
