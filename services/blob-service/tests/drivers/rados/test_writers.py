@@ -47,6 +47,11 @@ async def abandon(writer: Any) -> None:
     inner._closed = True
 
 
+async def write_and_flush(writer: Any, content: bytes) -> None:
+    await writer.write(content)
+    await writer.flush()
+
+
 async def wait_for_writer(driver: StorageDriver, path: str, seconds: float) -> Any:
     async with asyncio.timeout(seconds):
         while True:
@@ -123,9 +128,7 @@ async def test_a_writer_that_was_stopped_too_long_cannot_write_into_the_file_of_
     await successor.write(b"b" * (3 * STRIPE))
     await successor.flush()
     with pytest.raises(DriverError, match="another writer has taken over"):
-        for _ in range(3):
-            await stopped.write(b"a" * (2 * STRIPE))
-            await stopped.flush()
+        await write_and_flush(stopped, b"a" * (2 * STRIPE))
     with pytest.raises(DriverError, match="another writer has taken over"):
         await stopped.close()
 

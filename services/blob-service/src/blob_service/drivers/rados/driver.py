@@ -219,7 +219,7 @@ class RadosDriver(StorageDriver):
         await self._refer_anew(path, data)
 
     async def _refer_anew(self, path: str, data: str) -> None:
-        """Let a path refer to new data, and remove what it referred to before, or the new data if it cannot."""
+        """Let a path refer to new data, and remove what it referred to before; or, if it may not, the new."""
         try:
             before = await self._refer(path, data)
         except DriverError:
