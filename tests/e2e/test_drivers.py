@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from support.images import digest_of, make_image, make_index, write_oci_layout
 from support.processes import wait_until
 from support.registry import Up, running_up
 
+MOORAGE = Path(sys.executable).with_name("moorage")
 RANDOM = random.Random(4)
 
 # Larger than a stripe of RADOS, a part of S3 and the chunks in which any driver reads; of no round size.
@@ -283,6 +286,29 @@ def pages(client: V2Client, url: str, key: str) -> list[str]:
             return listed
         url = answer.links["next"]["url"]
     raise AssertionError("the pages do not end")
+
+
+def test_uploads_that_nobody_goes_on_with_are_purged(
+    registry: Registry, client: V2Client, repository: str
+) -> None:
+    digest = client.push_blob(repository, LARGE)
+    left = []
+    for size in (0, 100, 6 << 20):
+        answer = expect(client.start_upload(repository), 202)
+        left.append(expect(client.http.patch(client.location(answer), content=LARGE[:size]), 202))
+    command = [MOORAGE, "uploads", "purge", "--age", "0s"]
+    done = subprocess.run(command, env=registry.up.env, capture_output=True, text=True, timeout=120)
+    if not registry.is_lasting:
+        assert done.returncode == 2
+        assert "only the blob service itself can reach its memory" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    assert "uploads found" in done.stdout
+    for answer in left:
+        assert error_codes(expect(client.http.get(client.location(answer)), 404)) == ["BLOB_UPLOAD_UNKNOWN"]
+    assert client.get_blob(repository, digest) == LARGE
+    again = subprocess.run(command, env=registry.up.env, capture_output=True, text=True, timeout=120)
+    assert again.stdout.startswith("0 uploads found, 0 purged"), again.stdout + again.stderr
 
 
 def test_another_registry_on_the_same_storage_serves_what_the_first_one_stored(

@@ -38,7 +38,10 @@ class Up:
         *,
         storage: Mapping[str, Any] | None = None,
     ) -> None:
-        """`storage` is that section of the configuration; without it, a folder below `folder`."""
+        """`storage` is that section of the configuration, empty for what the configuration itself says.
+
+        Without it, the registry is in a folder below `folder`.
+        """
         self.folder = folder
         self.root = folder / "registry"
         self.port = free_port()
@@ -48,6 +51,8 @@ class Up:
             {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(self.root)}
             if storage is None
             else {"REGISTRY_STORAGE": json.dumps(storage)}
+            if storage
+            else {}
         )
         # Its sockets: short paths, and gone with the test even when it is killed.
         self._runtime = tempfile.TemporaryDirectory(prefix="moorage-test-")

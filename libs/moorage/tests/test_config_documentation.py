@@ -92,7 +92,7 @@ WITH_DEFAULT = [
 
 
 # What the drivers cannot do without.
-REQUIRED = {"s3": "bucket: a, region: b"}
+REQUIRED = {"rados": "poolname: a", "s3": "bucket: a, region: b"}
 
 
 def document(key: str, value: str | None, driver: str) -> Configuration:
@@ -120,7 +120,8 @@ def test_a_default_written_out_changes_nothing(key: str, default: str) -> None:
             if name.startswith("storage.maintenance.uploadpurging.")
         )
         key, default = "storage.maintenance.uploadpurging", f"{{{whole}}}"
-    driver = key.split(".")[1] if key.startswith(("storage.filesystem", "storage.s3.")) else "inmemory"
+    drivers = ("storage.filesystem", "storage.rados", "storage.s3.")
+    driver = key.split(".")[1] if key.startswith(drivers) else "inmemory"
     assert document(key, default, driver) == document(key, None, driver)
 
 

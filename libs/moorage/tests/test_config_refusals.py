@@ -13,7 +13,6 @@ ASKED = {
     "auth.silly": "auth: {silly: {realm: a, service: b}}",
     "auth.htpasswd": "auth: {htpasswd: {realm: a, path: /etc/htpasswd}}",
     "auth.token": "auth: {token: }",
-    "storage.rados": "storage: {rados: {poolname: registry}}",
     "storage.azure": "storage: {azure: {accountname: a}}",
     "storage.gcs": "storage: {gcs: {bucket: a}}",
     "storage.swift": "storage: {swift: }",

@@ -13,6 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,8 +92,47 @@ def s3_backend(request: pytest.FixtureRequest) -> Backend:
     return Backend(create=create, check_released=check_released)
 
 
+def rados_backend(request: pytest.FixtureRequest) -> Backend:
+    """A pool of the run's Ceph; each driver has a namespace of its own, named after its folder."""
+    access = request.getfixturevalue("ceph").access
+
+    def parameters(folder: Path) -> dict[str, Any]:
+        return {
+            "poolname": access.pool,
+            "username": access.user,
+            "conffile": access.conffile,
+            "namespace": hashlib.sha256(str(folder).encode()).hexdigest()[:16],
+            # Small stripes, so that what the suite writes has several.
+            "chunksize": MIB,
+        }
+
+    def check_released(folder: Path) -> None:
+        # The root's own folder stays, with nothing in it.
+        left = set(rados_objects(parameters(folder))) - {"/"}
+        assert not left, f"objects left in the pool: {left}"
+
+    return Backend(
+        create=lambda folder: factory.create("rados", parameters(folder)), check_released=check_released
+    )
+
+
+def rados_objects(parameters: dict[str, Any]) -> list[str]:
+    """The names of the objects in a namespace, as librados lists them."""
+    import rados
+
+    cluster = rados.Rados(rados_id=parameters["username"], conffile=parameters["conffile"])
+    cluster.connect()
+    try:
+        with cluster.open_ioctx(parameters["poolname"]) as context:
+            context.set_namespace(parameters["namespace"])
+            return sorted(found.key for found in context.list_objects())
+    finally:
+        cluster.shutdown()
+
+
 # A new driver is one more entry here; one whose backend is a server is made for the test that asks for it.
 BACKENDS: dict[str, Backend | Callable[[pytest.FixtureRequest], Backend]] = {
+    "rados": rados_backend,
     "s3": s3_backend,
     "filesystem": Backend(
         create=lambda folder: factory.create("filesystem", {"rootdirectory": str(folder), "maxthreads": 25}),

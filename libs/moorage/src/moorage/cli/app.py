@@ -9,8 +9,8 @@ import typer
 
 from moorage import __version__, logging
 from moorage.cli import config, serve, up
+from moorage.cli.extensions import installed_verbs
 from moorage.cli.failures import FAILURE, complain
-from moorage.cli.installed import add_installed
 from moorage.supervisor.parent_death import ParentGoneError, end_with_supervisor
 
 app = typer.Typer(
@@ -24,7 +24,8 @@ app = typer.Typer(
 app.command()(serve.serve)
 app.command()(up.up)
 app.add_typer(config.app)
-add_installed(app)
+for _verbs in installed_verbs():
+    app.add_typer(_verbs)
 
 
 def _show_version(wanted: bool) -> None:

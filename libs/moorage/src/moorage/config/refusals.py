@@ -56,7 +56,6 @@ class Refusal:
 _ACCESS_CONTROL = Refusal(
     "access control is not supported by this version; refusing to start an open registry"
 )
-_DRIVER_LATER = Refusal("this storage driver is not supported by this version; use filesystem")
 _DRIVER_NEVER = Refusal("this storage driver is not supported; use filesystem")
 _TLS = Refusal(
     "TLS is not supported by this version; end it at a proxy in front of the registry", _says_something
@@ -67,7 +66,6 @@ UNSUPPORTED: Mapping[str, Refusal] = {
     "auth.silly": _ACCESS_CONTROL,
     "auth.htpasswd": _ACCESS_CONTROL,
     "auth.token": _ACCESS_CONTROL,
-    "storage.rados": _DRIVER_LATER,
     "storage.azure": _DRIVER_NEVER,
     "storage.gcs": _DRIVER_NEVER,
     "storage.swift": _DRIVER_NEVER,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
 from datetime import timedelta
 from time import perf_counter
 from types import TracebackType
@@ -19,6 +19,7 @@ from blob_service.drivers.interface import (
     FileInfo,
     FileReader,
     FileWriter,
+    Finding,
     RedirectRequest,
     StorageDriver,
 )
@@ -158,6 +159,13 @@ class BoundedDriver(StorageDriver):
         finally:
             await steps.aclose()
             self._record("Walk", path, spent)
+
+    async def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+        """See `StorageDriver.check`. Takes nobody's turn."""
+        async with aclosing(self._backend.check(repair=repair, older_than=older_than)) as findings:
+            with self._named_errors:
+                async for finding in findings:
+                    yield finding
 
     async def remove_leftovers(self, older_than: timedelta, *, dry_run: bool = False) -> int:
         """See `StorageDriver.remove_leftovers`."""

@@ -40,6 +40,7 @@ __all__ = [
     "FileInfo",
     "FileReader",
     "FileWriter",
+    "Finding",
     "InvalidOffsetError",
     "InvalidPathError",
     "NoSpaceError",
@@ -76,6 +77,18 @@ class FileInfo:
         """When the content was last written, in UTC, to the microsecond."""
         seconds, nanoseconds = divmod(self.modified_ns, 1_000_000_000)
         return datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in a backend that should not be there, or should and is not."""
+
+    # In a few words that are the same for all findings of a kind, such as `unreferenced data`.
+    kind: str
+    # A path, or the backend's own name of a thing.
+    subject: str
+    detail: str = ""
+    repaired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +316,15 @@ class StorageDriver(ABC):
         InvalidPathError, or PathNotFoundError if `path` is not a folder.
         """
 
+    def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+        """What crashes have left in the backend, and what is damaged, as it is found.
+
+        `repair` removes or mends what can be, without loss of any file. What was changed in the last
+        `older_than` seconds may be the work of somebody who is still at it, and is left alone; so it can run
+        while the backend is used. A backend that leaves nothing behind has nothing to find.
+        """
+        return _nothing()
+
     async def remove_leftovers(self, older_than: timedelta, *, dry_run: bool = False) -> int:
         """Remove what interrupted calls left in the backend and no path leads to; says how many there were.
 
@@ -314,3 +336,9 @@ class StorageDriver(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Release what the driver holds. Readers and writers are closed first; no call may follow."""
+
+
+async def _nothing() -> AsyncGenerator[Finding, None]:
+    none: tuple[Finding, ...] = ()
+    for finding in none:
+        yield finding

@@ -11,6 +11,7 @@ from blob_service.drivers.interface import (
     FileInfo,
     FileReader,
     FileWriter,
+    Finding,
     RedirectRequest,
     StorageDriver,
     UnsupportedMethodError,
@@ -83,6 +84,10 @@ class DriverMiddleware(StorageDriver):
     ) -> AsyncGenerator[FileInfo, None]:
         """See `StorageDriver.walk`."""
         return self._driver.walk(path, start_after=start_after, descend=descend)
+
+    def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+        """See `StorageDriver.check`."""
+        return self._driver.check(repair=repair, older_than=older_than)
 
     async def remove_leftovers(self, older_than: timedelta, *, dry_run: bool = False) -> int:
         """See `StorageDriver.remove_leftovers`."""

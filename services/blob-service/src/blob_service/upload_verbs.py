@@ -1,7 +1,4 @@
-"""What the `moorage` command can do with the storage: the verbs that this service brings.
-
-What they need is imported when one of them runs, not whenever `moorage` starts.
-"""
+"""`moorage uploads`: about the uploads in the storage backend, whether or not the service runs."""
 
 from __future__ import annotations
 
@@ -18,10 +15,10 @@ from moorage.config import Configuration, ConfigurationError, load, parse_durati
 if TYPE_CHECKING:
     from blob_service.purging import PurgeSummary
 
-uploads = typer.Typer(help="Look after uploads.", no_args_is_help=True)
+app = typer.Typer(name="uploads", help="Look after uploads.", no_args_is_help=True)
 
 
-@uploads.callback()
+@app.callback()
 def _uploads() -> None:
     """Look after uploads."""
 
@@ -38,7 +35,7 @@ def _age(text: str | None) -> float | None:
     return seconds
 
 
-@uploads.command()
+@app.command()
 def purge(
     config_path: ConfigPath = None,
     age: Annotated[
@@ -77,6 +74,7 @@ def purge(
 
 
 async def _purge(config: Configuration, age: float, dry_run: bool) -> PurgeSummary:
+    # What the drivers need is loaded only here.
     from blob_service.blobs import Blobs
     from blob_service.hashing import new_executor
     from blob_service.purging import UploadPurger
