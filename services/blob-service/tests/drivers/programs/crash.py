@@ -216,17 +216,17 @@ def die_in_pool(step: int, moment: int) -> None:
     steps = itertools.count()
 
     def dying(call: Callable[..., Any]) -> Callable[..., Any]:
-        async def changed(*args: Any) -> Any:
+        async def changed(*args: Any, **options: Any) -> Any:
             if next(steps) != step:
-                return await call(*args)
+                return await call(*args, **options)
             if moment == KILL_BEFORE:
                 die()
             if moment == KILL_WITHIN:
-                sending = asyncio.ensure_future(call(*args))
+                sending = asyncio.ensure_future(call(*args, **options))
                 await asyncio.wait((sending,), timeout=0)
                 die()
             try:
-                return await call(*args)
+                return await call(*args, **options)
             finally:
                 die()
 

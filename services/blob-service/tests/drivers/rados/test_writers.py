@@ -17,6 +17,7 @@ from blob_service.drivers.interface import (
     WriterBusyError,
 )
 from blob_service.drivers.rados.holders import Holder
+from blob_service.drivers.rados.operations import write
 
 STRIPE = 64 << 10
 
@@ -111,6 +112,25 @@ async def test_what_a_dead_writer_sent_and_never_flushed_is_cut_off(
     await successor.commit()
     await successor.close()
     assert await driver.get_content("/upload") == content
+    assert await check() == []
+
+
+async def test_stripes_that_a_dead_writer_sent_and_that_come_late_make_way(
+    open_driver: Open, forgotten: None, objects: Objects, check: Check
+) -> None:
+    driver = open_driver(writerlease=1.0)
+    writer = await driver.writer("/upload")
+    await writer.write(bytes(STRIPE))
+    await writer.flush()
+    await abandon(writer)
+    successor = await wait_for_writer(driver, "/upload", 4)
+    # What the dead one sent goes to other placement groups than what has told the successor where to go on.
+    await writer._writer._store(1, [*writer._writer._steps_to(1, 0), write(b"late", 0)])
+    content = random.Random(3).randbytes(2 * STRIPE + 1)
+    await successor.write(content)
+    await successor.commit()
+    await successor.close()
+    assert await driver.get_content("/upload") == bytes(STRIPE) + content
     assert await check() == []
 
 
