@@ -29,6 +29,7 @@ $(BIN)/uv:
 
 $(VENV)/.synced: uv.lock pyproject.toml $(wildcard libs/*/pyproject.toml services/*/pyproject.toml) | $(BIN)/uv
 	@$(BIN)/uv sync --quiet --frozen --all-packages
+	@scripts/link-rados.sh $(VENV) --if-installed
 	@touch $@
 
 setup: $(VENV)/.synced ## Install everything into .venv
@@ -55,7 +56,8 @@ spec: $(VENV)/.synced ## Generate docs/spec/api.md from the route descriptors
 lock: $(BIN)/uv ## Bring uv.lock up to date
 	$(BIN)/uv lock
 
-test-unit: $(VENV)/.synced ## Run the tests of the library and the services: no root; the cache's need redis-server
+test-unit: $(VENV)/.synced ## Run the tests of the library and the services: no root once the packages are there
+	@scripts/test-setup.sh
 	$(BIN)/pytest libs services $(PYTEST_ARGS)
 
 test: $(VENV)/.synced ## Install what the end-to-end tests need, and run every test

@@ -1,18 +1,22 @@
 #!/usr/bin/env bash
-# Install what the end-to-end tests and the benchmark drive Moorage with, and nothing that is there already: real
-# clients, and the registry that Moorage replaces. The tests start the Docker Engine and docker-registry themselves.
+# Install what the tests and the benchmark drive Moorage with, and nothing that is there already: real clients, the
+# registry that Moorage replaces, and what keeps its content: Ceph and Redis. The tests start each of them themselves.
 set -euo pipefail
 
 PATH=$PATH:/usr/sbin:/sbin
 
 # Each command, and the Debian package that has it.
 commands=(
+  ceph:ceph-common
+  ceph-mon:ceph-mon
+  ceph-osd:ceph-osd
   curl:curl
   docker:docker.io
   dockerd:docker.io
   docker-registry:docker-registry
   iptables:iptables
   podman:podman
+  radosgw:radosgw
   redis-server:redis-server
   skopeo:skopeo
   wrk:wrk
@@ -22,7 +26,12 @@ missing=()
 for entry in "${commands[@]}"; do
   command -v "${entry%%:*}" >/dev/null || missing+=("${entry##*:}")
 done
-[[ ${#missing[@]} -gt 0 ]] || exit 0
+# A module of Python, and no command.
+compgen -G "/usr/lib/python3/dist-packages/rados.*.so" >/dev/null || missing+=(python3-rados)
 
-mapfile -t packages < <(printf '%s\n' "${missing[@]}" | sort -u)
-"$(dirname "$0")/apt-install.sh" "the end-to-end tests" "${packages[@]}"
+scripts=$(dirname "$0")
+if [[ ${#missing[@]} -gt 0 ]]; then
+  mapfile -t packages < <(printf '%s\n' "${missing[@]}" | sort -u)
+  "$scripts/apt-install.sh" "the tests" "${packages[@]}"
+fi
+"$scripts/link-rados.sh" "$scripts/../.venv"

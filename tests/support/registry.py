@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -29,19 +31,36 @@ def clean_environment() -> dict[str, str]:
 class Up:
     """`moorage up` on free ports with its data under `folder`."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        env: Mapping[str, str] | None = None,
+        *,
+        storage: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`storage` is that section of the configuration, empty for what the configuration itself says.
+
+        Without it, the registry is in a folder below `folder`.
+        """
         self.folder = folder
         self.root = folder / "registry"
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.address}"
+        place = (
+            {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(self.root)}
+            if storage is None
+            else {"REGISTRY_STORAGE": json.dumps(storage)}
+            if storage
+            else {}
+        )
         # Its sockets: short paths, and gone with the test even when it is killed.
         self._runtime = tempfile.TemporaryDirectory(prefix="moorage-test-")
         self.env = {
             **clean_environment(),
             "XDG_RUNTIME_DIR": self._runtime.name,
             "MOORAGE_DATA_DIR": str(folder / "data"),
-            "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(self.root),
+            **place,
             "REGISTRY_HTTP_ADDR": self.address,
             **environment(chosen_way()),
             **(env or {}),
@@ -254,8 +273,10 @@ def running_docker_registry(
 
 
 @contextmanager
-def running_up(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Up]:
-    up = Up(folder, env)
+def running_up(
+    folder: Path, env: Mapping[str, str] | None = None, *, storage: Mapping[str, Any] | None = None
+) -> Iterator[Up]:
+    up = Up(folder, env, storage=storage)
     try:
         yield up
     finally:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from moorage.config import Configuration, ConfigurationError, parse
+from moorage.config import Configuration, ConfigurationError, parse, parse_duration
+from moorage.config.middleware import STORAGE_MIDDLEWARE
 from moorage.config.refusals import UNSUPPORTED
 from moorage.config.schema import every_key, field_at, fields_of, section_at
 from moorage.config.values import DURATION
@@ -17,7 +18,9 @@ ROW = re.compile(
     r"^\| `(?P<key>[a-z0-9.\[\]]+)` \| (?P<type>[^|]+) \| (?P<default>[^|]*)\| (?P<meaning>.*)\|$", re.M
 )
 ROWS = {match["key"]: match for match in ROW.finditer(PAGE.read_text(encoding="utf-8"))}
-KEYS = list(every_key(Configuration))
+# What stands below it is listed once, below the name that it is another one for.
+ALIAS = "storage.s3aws"
+KEYS = [key for key in every_key(Configuration) if not key.startswith(f"{ALIAS}.")]
 
 # Keys of drivers that no model knows, because they are refused whole.
 FOREIGN_DRIVERS = {key for key in UNSUPPORTED if key not in KEYS}
@@ -35,6 +38,20 @@ def test_the_page_lists_every_key_of_the_models_and_no_other() -> None:
     assert set(ROWS) - FOREIGN_DRIVERS == set(KEYS)
     assert {key.split(".")[0] for key in FOREIGN_DRIVERS} == {"storage"}
     assert set(ROWS) >= FOREIGN_DRIVERS
+
+
+OPTION = re.compile(r"^\| `(\w+)`: `(\w+)` \| [^|]+ \| ([^|]*) ?\| .*\|$", re.M)
+
+
+def test_the_page_lists_every_option_of_the_storage_middleware_with_its_default() -> None:
+    said = {(name, option): default.strip(" `") for name, option, default in OPTION.findall(PAGE.read_text())}
+    known = {(name, key) for name, model in STORAGE_MIDDLEWARE.items() for key in model.model_fields}
+    assert set(said) == known - {("cloudfront", "updatefrenquency")}
+    for (name, option), default in said.items():
+        field = STORAGE_MIDDLEWARE[name].model_fields[option]
+        assert (default == "required") == field.is_required()
+        if default and not field.is_required():
+            assert field.default == (parse_duration(default) if DURATION in field.metadata else default)
 
 
 def test_no_key_is_listed_twice() -> None:
@@ -74,9 +91,16 @@ WITH_DEFAULT = [
 ]
 
 
+# What the drivers cannot do without.
+REQUIRED = {"rados": "poolname: a", "s3": "bucket: a, region: b"}
+
+
 def document(key: str, value: str | None, driver: str) -> Configuration:
     """The shortest document with this driver, and with the key when there is a value for it."""
     section, *rest = key.split(".")
+    if required := REQUIRED.get(driver):
+        parameter = f", {rest[1]}: {value}" if value else ""
+        return parse(f"version: 0.1\nstorage: {{{driver}: {{{required}{parameter}}}}}\n", {})
     flow = value or ""
     for step in reversed(rest):
         flow = f"{{{step}: {flow}}}"
@@ -96,7 +120,8 @@ def test_a_default_written_out_changes_nothing(key: str, default: str) -> None:
             if name.startswith("storage.maintenance.uploadpurging.")
         )
         key, default = "storage.maintenance.uploadpurging", f"{{{whole}}}"
-    driver = "filesystem" if key.startswith("storage.filesystem") else "inmemory"
+    drivers = ("storage.filesystem", "storage.rados", "storage.s3.")
+    driver = key.split(".")[1] if key.startswith(drivers) else "inmemory"
     assert document(key, default, driver) == document(key, None, driver)
 
 

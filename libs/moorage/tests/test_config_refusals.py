@@ -13,9 +13,6 @@ ASKED = {
     "auth.silly": "auth: {silly: {realm: a, service: b}}",
     "auth.htpasswd": "auth: {htpasswd: {realm: a, path: /etc/htpasswd}}",
     "auth.token": "auth: {token: }",
-    "storage.s3": "storage: {s3: {bucket: a, region: b}}",
-    "storage.s3aws": "storage: s3aws",
-    "storage.rados": "storage: {rados: {poolname: registry}}",
     "storage.azure": "storage: {azure: {accountname: a}}",
     "storage.gcs": "storage: {gcs: {bucket: a}}",
     "storage.swift": "storage: {swift: }",
@@ -29,7 +26,8 @@ ASKED = {
     "http.tls.letsencrypt": "http: {tls: {letsencrypt: {email: a@example.org, cachefile: /c}}}",
     "http.h2c.enabled": "http: {h2c: {enabled: true}}",
     "log.hooks": "log: {hooks: [{type: mail, disabled: true}, {type: mail, levels: [panic]}]}",
-    "middleware": "middleware: {storage: [{name: cloudfront, options: {baseurl: 'https://a.example/'}}]}",
+    "middleware.registry": "middleware: {registry: [{name: a, disabled: true}, {name: ldap}]}",
+    "middleware.repository": "middleware: {repository: [{name: audit, options: {key: value}}]}",
     "notifications.endpoints": (
         "notifications: {endpoints: [{name: a, url: 'https://a.example/', disabled: true}, "
         "{name: b, url: 'https://b.example/', disabled: false}]}"

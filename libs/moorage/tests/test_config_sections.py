@@ -38,9 +38,37 @@ def test_a_driver_s_parameters_hold_its_defaults() -> None:
     assert MINIMAL.storage.driver_parameters == {}
 
 
+def test_a_pool_of_ceph_needs_only_its_name() -> None:
+    read = parse("version: 0.1\nstorage: {rados: {poolname: registry, chunksize: 8388608}}\n", {})
+    assert read.storage.driver_name == "rados"
+    assert read.storage.driver_parameters == {
+        "poolname": "registry",
+        "username": None,
+        "chunksize": 8 << 20,
+        "conffile": None,
+        "namespace": "",
+        "connecttimeout": 30.0,
+        "timeout": 30.0,
+        "maxinflight": 32,
+        "writerlease": 15.0,
+    }
+
+
 @pytest.mark.parametrize(
     ("storage", "sentence"),
     [
+        ("{rados: }", "storage.rados.poolname: is required"),
+        ("{rados: {poolname: ''}}", "storage.rados.poolname: must not be empty"),
+        (
+            "{rados: {poolname: a, chunksize: 1KiB}}",
+            "storage.rados.chunksize: must be between 64 KiB and 64 MiB: 1024",
+        ),
+        ("{rados: {poolname: a, timeout: 10ms}}", "storage.rados.timeout: must be at least a second: 0.01s"),
+        ("{rados: {poolname: a, maxinflight: 0}}", "storage.rados.maxinflight: must be at least 1: 0"),
+        (
+            "{rados: {poolname: a, poolnam: b}}",
+            "storage.rados.poolnam: unknown key, did you mean 'poolname'?",
+        ),
         ("", "storage: is required"),
         ("{delete: {enabled: true}}", "storage: no storage driver: name exactly one, such as filesystem"),
         (

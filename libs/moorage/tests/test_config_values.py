@@ -222,7 +222,8 @@ def test_all_problems_are_listed_in_the_document_s_order() -> None:
         "http.draintimeout",
         "http.adr",
         "storage",
-        "storage.s3",
+        "storage.s3.bucket",
+        "storage.s3.region",
         "storage.filesystem.maxthreads",
         "log.level",
     ]

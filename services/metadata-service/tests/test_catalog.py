@@ -83,9 +83,14 @@ async def test_any_text_can_be_the_last_repository_of_the_page_before(registry, 
     assert not more
 
 
-async def test_folders_of_more_names_than_one_call_reads_are_walked_whole(registry, monkeypatch) -> None:
+@pytest.mark.parametrize("glance", [1, 3, 8])
+async def test_folders_of_more_names_than_one_call_reads_are_walked_whole(
+    registry, monkeypatch, glance: int
+) -> None:
     monkeypatch.setattr(catalog_module, "_NAMES", 3)
-    monkeypatch.setattr(catalog_module, "_FOLDERS", 2)
+    monkeypatch.setattr(catalog_module, "_GLANCE", glance)
+    monkeypatch.setattr(catalog_module, "_FEWEST_FOLDERS", 1)
+    monkeypatch.setattr(catalog_module, "_MOST_FOLDERS", 2)
     # Digits sort before `_manifests`, letters after it.
     names = [f"{parent}{number}" for parent in ("", "team/", "team/x/") for number in range(10)]
     names += [f"team/app{number}" for number in range(5)] + ["team", "team/x"]

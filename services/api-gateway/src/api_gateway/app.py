@@ -16,6 +16,7 @@ from api_gateway.clients.contents import SmallBlobs
 from api_gateway.clients.instances import BlobInstances
 from api_gateway.clients.lookups import Lookups
 from api_gateway.clients.metadata import MetadataClient
+from api_gateway.clients.redirects import Redirects
 from api_gateway.clients.uploads import UploadsClient
 from api_gateway.descriptors import TABLE
 from api_gateway.documents import documents_app
@@ -65,6 +66,7 @@ def endpoints(config: Configuration, parts: Parts) -> Endpoints:
         parts.lookups,
         BlobReader(parts.instances, stall=stall),
         SmallBlobs(parts.instances, parts.memory, timeout=timeout),
+        Redirects(parts.instances, enabled=config.redirects, timeout=timeout),
     )
     uploads = UploadRoutes(
         parts.metadata, UploadsClient(parts.instances, timeout=timeout, stall=stall), parts.signer

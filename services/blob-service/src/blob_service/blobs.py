@@ -11,7 +11,13 @@ from typing import Protocol, Self
 import structlog
 
 from blob_service.concurrency import gather_bounded
-from blob_service.drivers.interface import FileInfo, FileReader, PathNotFoundError, StorageDriver
+from blob_service.drivers.interface import (
+    FileInfo,
+    FileReader,
+    PathNotFoundError,
+    RedirectRequest,
+    StorageDriver,
+)
 from blob_service.failures import blob_unknown, digest_mismatch
 from blob_service.hashing import digest_of
 from blob_service.layout import blob_data, blob_folder
@@ -93,7 +99,9 @@ class BlobReader:
 class Blobs:
     """The blobs of one storage driver."""
 
-    def __init__(self, driver: StorageDriver, executor: Executor) -> None:
+    def __init__(self, driver: StorageDriver, executor: Executor, *, redirects: bool = True) -> None:
+        """`redirects`: clients may be sent to the backend, if the driver knows how."""
+        self._redirects = redirects
         self._driver = driver
         self._executor = executor
         # Who stores a blob waits for whoever stores the same one: what is seen to be there is durable then.
@@ -121,6 +129,10 @@ class Blobs:
             return BlobReader(digest, await self._driver.reader(path, offset, length=length), length)
         except PathNotFoundError as error:
             raise blob_unknown(digest) from error
+
+    async def redirect_url(self, digest: Digest, request: RedirectRequest) -> str | None:
+        """Where a client gets a blob from the backend itself; None where it is to be served from here."""
+        return await self._driver.redirect_url(request, blob_data(digest)) if self._redirects else None
 
     async def get(self, digest: Digest, max_size: int) -> bytes:
         """A small blob whole, verified: content that does not match its digest counts as not there.

@@ -61,7 +61,12 @@ def blob_data(digest: Digest) -> str:
 
 def upload_folder(key: UploadKey) -> str:
     """The folder that holds all of one upload."""
-    return f"{REPOSITORIES}/{key.repository}/{UPLOADS}/{key.id}"
+    return f"{uploads_folder(key.repository)}/{key.id}"
+
+
+def uploads_folder(repository: str) -> str:
+    """The folder that holds a repository's uploads."""
+    return f"{REPOSITORIES}/{repository}/{UPLOADS}"
 
 
 def upload_data(key: UploadKey) -> str:

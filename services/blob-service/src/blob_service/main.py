@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from blob_service.blobs import Blobs
 from blob_service.channel.loans import Loans
 from blob_service.channel.server import DataServer
-from blob_service.drivers import factory
 from blob_service.drivers.interface import StorageDriver
 from blob_service.drivers.threads import ThreadPool
 from blob_service.hashing import new_executor
 from blob_service.health import StorageHealth
 from blob_service.objects import Objects
+from blob_service.purging import UploadPurger, purge_periodically, purges_here
 from blob_service.servicers.blobs import BlobStore
 from blob_service.servicers.objects import ObjectStore
 from blob_service.servicers.uploads import UploadService
+from blob_service.storage import open_storage
 from blob_service.tickets import Tickets
 from blob_service.uploads import Uploads
 from blob_service.workers import WORKERS
@@ -38,6 +43,9 @@ from moorage.workers import enlisted
 # wait for disks.
 _SENDING_THREADS = 16
 
+# Seconds that the first purging of uploads waits at most, as in distribution.
+_LATEST_FIRST_PURGE = 59 * 60.0
+
 log = structlog.get_logger(__name__)
 
 
@@ -48,7 +56,7 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
     cannot be had.
     """
     address = _address(config)
-    driver = factory.create(config.storage.driver_name, config.storage.driver_parameters)
+    driver = await open_storage(config)
     executor = new_executor()
     threads = ThreadPool(driver.name, _SENDING_THREADS)
     try:
@@ -71,7 +79,7 @@ class Contents:
     @classmethod
     def of(cls, config: Configuration, driver: StorageDriver, executor: Executor) -> Contents:
         """The contents of a driver's storage."""
-        blobs = Blobs(driver, executor)
+        blobs = Blobs(driver, executor, redirects=not config.storage.redirect.disable)
         uploads = Uploads(driver, blobs, executor, size_limit=config.http.limits.uploadsize)
         return cls(blobs, uploads, Objects(driver), Tickets())
 
@@ -127,18 +135,39 @@ async def _serve(
     try:
         await data.start()
         log.info("the blob service listens", address=str(address), driver=driver.name)
-        watch = asyncio.create_task(health.watch())
-        try:
-            async with enlisted() as ready:
-                ready()
-                await stop.wait()
-        finally:
-            watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await watch
+        work = (health.watch(), *_purging(config, driver, contents))
+        async with _in_background(*work), enlisted() as ready:
+            ready()
+            await stop.wait()
     finally:
         log.info("the blob service drains", seconds=config.http.draintimeout)
         await asyncio.gather(data.stop(config.http.draintimeout), server.stop(config.http.draintimeout))
+
+
+def _purging(
+    config: Configuration, driver: StorageDriver, contents: Contents
+) -> Iterator[Coroutine[Any, Any, None]]:
+    if purges_here(config, os.environ):
+        purging = config.storage.maintenance.uploadpurging
+        purger = UploadPurger(driver, contents.uploads, age=purging.age, dry_run=purging.dryrun)
+        # Not a secret, only spread: registries that start together would ask one backend together.
+        first_after = random.uniform(0, _LATEST_FIRST_PURGE)  # noqa: S311
+        yield purge_periodically(purger, first_after=first_after, interval=purging.interval)
+
+
+@asynccontextmanager
+async def _in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Work that goes on until the context is left, and is cancelled then."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                task.result()
 
 
 def _address(config: Configuration) -> Address:

@@ -18,3 +18,11 @@ LOANS_OPEN = Gauge("moorage_channel_loans_open", "Loans of the data channel unde
 CORRUPT_BLOBS = Counter(
     "moorage_blob_corrupt_total", "Reads of small blobs whose content did not match its digest."
 )
+UPLOADS_PURGED = Counter("registry_storage_uploads_purged_total", "Uploads that purging removed.")
+UPLOAD_PURGE_FAILURES = Counter(
+    "registry_storage_upload_purge_failures_total",
+    "Uploads that purging could not look at or remove, and runs that could not look for them.",
+)
+UPLOAD_PURGES = Counter(
+    "registry_storage_upload_purges_total", "Runs of the purging of uploads.", ["outcome"]
+)

@@ -15,7 +15,7 @@ that no repository links.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -147,6 +147,34 @@ class Uploads:
         async with self._hold(key, offset) as upload:
             await run_to_completion(self._drop(upload))
 
+    async def purge(self, key: UploadKey, abandoned: Callable[[int | None], Awaitable[bool]]) -> bool:
+        """Remove all of an upload's folder if it is `abandoned`; false if a call has it, here or elsewhere.
+
+        `abandoned` is asked once no other call can have it any more, with what the file's writer says about
+        its time (`FileWriter.modified_ns`). What is no upload, but a folder among them, is removed as well.
+        """
+        try:
+            async with self._locks.hold(key, timeout=0):
+                try:
+                    file = await self._driver.writer(upload_data(key), append=True)
+                except PathNotFoundError:
+                    # It has no data, or they are complete: nobody can append.
+                    if await abandoned(None):
+                        await run_to_completion(self._purge(key, None))
+                    return True
+                async with file:
+                    if await abandoned(file.modified_ns):
+                        await run_to_completion(self._purge(key, file))
+                    return True
+        except (LockTimeoutError, WriterBusyError):
+            return False
+
+    async def _purge(self, key: UploadKey, file: FileWriter | None) -> None:
+        self._hashes.take(key)
+        if file is not None:
+            await file.cancel()
+        await self._driver.delete(upload_folder(key))
+
     async def _publish(self, upload: UploadWriter) -> Blob:
         blob = await self._blobs.adopt(upload, upload.running.digest())
         await self._remove(upload.key)
@@ -172,6 +200,9 @@ class Uploads:
         except PathNotFoundError as error:
             # Cancelled, finished or purged by somebody else meanwhile.
             raise upload_unknown(key.id) from error
+        except WriterBusyError as error:
+            # Where a backend cannot keep a second writer out, the first one to store something wins.
+            raise _elsewhere(await self._stored(key)) from error
 
     async def _open(self, key: UploadKey, offset: int) -> UploadWriter:
         file: FileWriter | None
@@ -194,6 +225,9 @@ class Uploads:
     async def _let_go(self, upload: UploadWriter) -> None:
         try:
             await upload.close()
+        except (PathNotFoundError, WriterBusyError):
+            # It was removed meanwhile, or another process went on with it: there is nothing here to drop.
+            raise
         except StorageError:
             # Storage may hold anything now, and would perhaps say next time that all is well.
             log.exception("an upload is dropped: its bytes could not be made durable", upload=upload.key.id)

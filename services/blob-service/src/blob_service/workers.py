@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from blob_service.drivers import factory
+from blob_service.storage import open_storage
 from moorage.config import Configuration
 from moorage.workers import Fleet, Roster, Workers
 
@@ -14,7 +14,7 @@ from moorage.workers import Fleet, Roster, Workers
 @asynccontextmanager
 async def _opened(config: Configuration, _roster: Roster) -> AsyncIterator[Fleet]:
     """The parent's part: nothing is shared. Raises ConfigurationError when the driver cannot be made."""
-    driver = factory.create(config.storage.driver_name, config.storage.driver_parameters)
+    driver = await open_storage(config)
     await driver.close()
     blob = config.services.blob
     yield Fleet(

@@ -6,19 +6,23 @@ suite, and those that our own interface adds. It runs unchanged against each dri
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from blob_service.drivers import factory
 from blob_service.drivers.errors import PathNotFoundError
 from blob_service.drivers.interface import StorageDriver
+from support.s3 import TestBucket
 
+MIB = 1 << 20
 DEFAULT_STREAM_BYTES = 256 << 20
 ALLOWED_GROWTH = 48 << 20
 
@@ -64,8 +68,72 @@ def nothing_to_release(folder: Path) -> None:
     assert not folder.exists(), "the driver wrote to disk"
 
 
-# A new driver is one more entry here.
-BACKENDS = {
+def s3_backend(request: pytest.FixtureRequest) -> Backend:
+    """A bucket of the run's RADOS Gateway; each driver has a root directory of its own."""
+    bucket = TestBucket(request.getfixturevalue("s3"), "driver-suite").create()
+
+    def root(folder: Path) -> str:
+        return f"/suite/{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
+
+    def check_released(folder: Path) -> None:
+        prefix = root(folder)[1:]
+        assert not bucket.objects(prefix), f"objects left in the bucket: {bucket.objects(prefix)}"
+        assert not bucket.uploads(prefix), f"uploads left in the bucket: {bucket.uploads(prefix)}"
+
+    def create(folder: Path) -> StorageDriver:
+        # The smallest parts, so that what the suite writes has several, and copies have them, too.
+        sizes = {
+            "chunksize": 5 * MIB,
+            "multipartcopychunksize": 5 * MIB,
+            "multipartcopythresholdsize": 8 * MIB,
+        }
+        return factory.create("s3", bucket.parameters(root(folder), **sizes))
+
+    return Backend(create=create, check_released=check_released)
+
+
+def rados_backend(request: pytest.FixtureRequest) -> Backend:
+    """A pool of the run's Ceph; each driver has a namespace of its own, named after its folder."""
+    access = request.getfixturevalue("ceph").access
+
+    def parameters(folder: Path) -> dict[str, Any]:
+        return {
+            "poolname": access.pool,
+            "username": access.user,
+            "conffile": access.conffile,
+            "namespace": hashlib.sha256(str(folder).encode()).hexdigest()[:16],
+            # Small stripes, so that what the suite writes has several.
+            "chunksize": MIB,
+        }
+
+    def check_released(folder: Path) -> None:
+        # The root's own folder stays, with nothing in it.
+        left = set(rados_objects(parameters(folder))) - {"/"}
+        assert not left, f"objects left in the pool: {left}"
+
+    return Backend(
+        create=lambda folder: factory.create("rados", parameters(folder)), check_released=check_released
+    )
+
+
+def rados_objects(parameters: dict[str, Any]) -> list[str]:
+    """The names of the objects in a namespace, as librados lists them."""
+    import rados
+
+    cluster = rados.Rados(rados_id=parameters["username"], conffile=parameters["conffile"])
+    cluster.connect()
+    try:
+        with cluster.open_ioctx(parameters["poolname"]) as context:
+            context.set_namespace(parameters["namespace"])
+            return sorted(found.key for found in context.list_objects())
+    finally:
+        cluster.shutdown()
+
+
+# A new driver is one more entry here; one whose backend is a server is made for the test that asks for it.
+BACKENDS: dict[str, Backend | Callable[[pytest.FixtureRequest], Backend]] = {
+    "rados": rados_backend,
+    "s3": s3_backend,
     "filesystem": Backend(
         create=lambda folder: factory.create("filesystem", {"rootdirectory": str(folder), "maxthreads": 25}),
         check_released=check_filesystem_released,
@@ -80,7 +148,8 @@ BACKENDS = {
 
 @pytest.fixture(params=sorted(BACKENDS))
 def backend(request: pytest.FixtureRequest) -> Backend:
-    return BACKENDS[request.param]
+    backend = BACKENDS[request.param]
+    return backend if isinstance(backend, Backend) else backend(request)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from blob_service.drivers import base
 from blob_service.drivers.base import BoundedDriver
 from blob_service.drivers.errors import DriverError, InvalidOffsetError, InvalidPathError, PathNotFoundError
 from blob_service.drivers.inmemory import InMemoryDriver
-from blob_service.drivers.interface import FileInfo, FileReader, StorageDriver
+from blob_service.drivers.interface import FileInfo, FileReader, RedirectRequest, StorageDriver
 
 
 class CountingBackend(InMemoryDriver):
@@ -157,7 +157,7 @@ async def test_every_call_is_timed_under_distributions_name_for_it() -> None:
         await writer.cancel()
     await driver.list("/")
     assert [info.path async for info in driver.walk("/")] == ["/file"]
-    await driver.redirect_url("GET", "/file")
+    await driver.redirect_url(RedirectRequest("GET"), "/file")
     await driver.move("/file", "/moved")
     await driver.delete("/moved")
     counts = {
@@ -169,6 +169,31 @@ async def test_every_call_is_timed_under_distributions_name_for_it() -> None:
     }
     assert counts.pop("GetContent") == 2
     assert set(counts.values()) == {1}
+
+
+async def test_the_steps_of_streams_are_timed_too_and_logged_once_with_their_bytes(
+    logged: list[tuple[str, dict[str, Any]]],
+) -> None:
+    driver = BoundedDriver(CountingBackend("streaming"))
+    async with await driver.writer("/data") as writer:
+        await writer.write(b"12345")
+        await writer.write(b"67890")
+        await writer.flush()
+        await writer.commit()
+    async with await driver.reader("/data") as reader:
+        assert [chunk async for chunk in reader] == [b"1234567890"]
+        await reader.aclose()
+    async with await driver.writer("/other") as writer:
+        await writer.cancel()
+    steps = ("Writer.Write", "Writer.Flush", "Writer.Commit", "Writer.Close", "Writer.Cancel", "Reader.Read")
+    # The last read finds the end.
+    assert [count_of("streaming", step) for step in steps] == [2, 1, 1, 2, 1, 2]
+    ends = [(event, fields["bytes"]) for event, fields in logged if event.endswith(" has ended")]
+    assert ends == [
+        ("streaming.Writer(/data) has ended", 10),
+        ("streaming.Reader(/data) has ended", 10),
+        ("streaming.Writer(/other) has ended", 0),
+    ]
 
 
 async def test_the_time_of_a_walk_is_the_drivers_and_not_the_callers() -> None:
@@ -185,21 +210,39 @@ async def test_the_time_of_a_walk_is_the_drivers_and_not_the_callers() -> None:
     assert seconds() - before < 0.1
 
 
-async def test_every_call_is_logged_at_debug_with_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines: list[tuple[str, str]] = []
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What is logged at debug: each line's event, and what goes with it."""
+    lines: list[tuple[str, dict[str, Any]]] = []
 
     def keep(_logger: object, level: str, event: dict[str, Any]) -> str:
-        lines.append((level, event["event"]))
+        assert level == "debug"
+        lines.append((event.pop("event"), event))
         raise structlog.DropEvent
 
     monkeypatch.setattr(base, "_log", structlog.wrap_logger(structlog.PrintLogger(), processors=[keep]))
+    return lines
+
+
+async def test_every_call_is_logged_at_debug_with_its_path(logged: list[tuple[str, dict[str, Any]]]) -> None:
     driver = BoundedDriver(InMemoryDriver())
     await driver.put_content("/a/file", b"secret")
     await driver.move("/a/file", "/b/file")
     with pytest.raises(PathNotFoundError):
         await driver.stat("/a/file")
-    assert lines == [
-        ("debug", "inmemory.PutContent(/a/file)"),
-        ("debug", "inmemory.Move(/a/file, /b/file)"),
-        ("debug", "inmemory.Stat(/a/file)"),
+    assert [event for event, _ in logged] == [
+        "inmemory.PutContent(/a/file)",
+        "inmemory.Move(/a/file, /b/file)",
+        "inmemory.Stat(/a/file)",
     ]
+
+
+async def test_the_key_in_an_object_store_is_the_backends() -> None:
+    class Bucket(CountingBackend):
+        def object_key(self, path: str) -> str | None:
+            return f"root{path}"
+
+    assert BoundedDriver(Bucket("bucket")).object_key("/file") == "root/file"
+    assert BoundedDriver(InMemoryDriver()).object_key("/file") is None
+    with pytest.raises(InvalidPathError, match="bucket"):
+        BoundedDriver(Bucket("bucket")).object_key("/..")

@@ -18,9 +18,17 @@ from moorage.reference import InvalidReferenceError, parse_name
 # A page never holds more repositories, whatever its limit.
 MAX_PAGE = 10_000
 
-# Names that are read of one folder in a call, and folders that are looked into in a call.
+# Names that are read of one folder in a call.
 _NAMES = 256
-_FOLDERS = 32
+
+# Folders that are looked into in a call: few at first, for a page may end soon or lead elsewhere, then four
+# times as many.
+_FEWEST_FOLDERS = 4
+_MOST_FOLDERS = 128
+
+# Names of a folder that mostly tell whether it is a repository and whether others are below it: what belongs
+# to a repository, and a few that come before.
+_GLANCE = 8
 
 
 class Catalog:
@@ -82,6 +90,7 @@ class _Level:
         self._names: deque[str] = deque()
         self._nodes: deque[_Node] = deque()
         self._more = True
+        self._at_once = _FEWEST_FOLDERS
 
     async def next(self) -> _Node | None:
         """The next child that is a repository or leads to some; None when there are no more."""
@@ -102,8 +111,9 @@ class _Level:
         self._names.extend(child for child in children if _is_name(child))
 
     async def _read_nodes(self) -> None:
-        names = [self._names.popleft() for _ in range(min(_FOLDERS, len(self._names)))]
-        folders = await self._objects.list_folders([_path(name) for name in names], limit=_NAMES)
+        names = [self._names.popleft() for _ in range(min(self._at_once, len(self._names)))]
+        self._at_once = min(4 * self._at_once, _MOST_FOLDERS)
+        folders = await self._objects.list_folders([_path(name) for name in names], limit=_GLANCE)
         for name, folder in zip(names, folders, strict=True):
             node = _Node(
                 name,

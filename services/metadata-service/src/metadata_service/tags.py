@@ -18,8 +18,9 @@ from moorage.concurrency import for_each
 from moorage.digest import Digest
 from moorage.reference import InvalidReferenceError, parse_tag
 
-# A page never holds more tags, whatever its limit.
-MAX_PAGE = 10_000
+# A page never holds more tags, whatever its limit. Each page costs the storage a look at the whole folder,
+# so they are large; so many of the longest names still fit a message.
+MAX_PAGE = 100_000
 
 # Tags that are read together in a scan.
 _SCAN = 64

@@ -9,6 +9,7 @@ import typer
 
 from moorage import __version__, logging
 from moorage.cli import config, serve, up
+from moorage.cli.extensions import installed_verbs
 from moorage.cli.failures import FAILURE, complain
 from moorage.supervisor.parent_death import ParentGoneError, end_with_supervisor
 
@@ -23,6 +24,8 @@ app = typer.Typer(
 app.command()(serve.serve)
 app.command()(up.up)
 app.add_typer(config.app)
+for _verbs in installed_verbs():
+    app.add_typer(_verbs)
 
 
 def _show_version(wanted: bool) -> None:

@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
-from moorage.config.extensions import Auth, Compatibility, Middleware, Proxy, Reporting
+from moorage.config.extensions import Auth, Compatibility, Proxy, Reporting
 from moorage.config.health import Health
 from moorage.config.http import HTTP
 from moorage.config.log import Log, LogLevel
+from moorage.config.middleware import Middleware
 from moorage.config.notifications import Notifications
 from moorage.config.paging import Catalog, Tags
 from moorage.config.redis import Redis
@@ -51,6 +52,12 @@ class Configuration(Section):
     services: Services = Field(default_factory=Services)
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def redirects(self) -> bool:
+        """Whether a client may be sent to the storage backend: something that is configured knows how."""
+        known = self.storage.driver_has_urls or any(not entry.disabled for entry in self.middleware.storage)
+        return known and not self.storage.redirect.disable
 
     @property
     def warnings(self) -> tuple[str, ...]:

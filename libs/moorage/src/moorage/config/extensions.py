@@ -1,4 +1,4 @@
-"""`auth`, `middleware`, `proxy`, `reporting` and `compatibility`.
+"""`auth`, `proxy`, `reporting` and `compatibility`.
 
 Their keys are known here, so that a misspelt one is found. Which of them this version refuses: see
 `refusals`.
@@ -34,24 +34,6 @@ class Auth(Section):
             if getattr(self, name) is not None:
                 return name
         return "none"
-
-
-class MiddlewareEntry(Section):
-    """One entry of a list of `middleware`."""
-
-    name: Text
-    disabled: Flag = False
-    options: Parameters = Field(default_factory=dict, repr=False)
-
-
-class Middleware(Section):
-    """`middleware`."""
-
-    open_to_environment = True
-
-    registry: tuple[MiddlewareEntry, ...] = ()
-    repository: tuple[MiddlewareEntry, ...] = ()
-    storage: tuple[MiddlewareEntry, ...] = ()
 
 
 class ProxyExec(Section):

@@ -52,7 +52,6 @@ class Refusal:
 _ACCESS_CONTROL = Refusal(
     "access control is not supported by this version; refusing to start an open registry"
 )
-_DRIVER_LATER = Refusal("this storage driver is not supported by this version; use filesystem")
 _DRIVER_NEVER = Refusal("this storage driver is not supported; use filesystem")
 _TLS = Refusal(
     "TLS is not supported by this version; end it at a proxy in front of the registry", _says_something
@@ -64,9 +63,6 @@ UNSUPPORTED: Mapping[str, Refusal] = {
     "auth.silly": _ACCESS_CONTROL,
     "auth.htpasswd": _ACCESS_CONTROL,
     "auth.token": _ACCESS_CONTROL,
-    "storage.s3": _DRIVER_LATER,
-    "storage.s3aws": _DRIVER_LATER,
-    "storage.rados": _DRIVER_LATER,
     "storage.azure": _DRIVER_NEVER,
     "storage.gcs": _DRIVER_NEVER,
     "storage.swift": _DRIVER_NEVER,
@@ -86,8 +82,11 @@ UNSUPPORTED: Mapping[str, Refusal] = {
         "log hooks are not supported by this version; remove them or set 'disabled: true' on each",
         _any_enabled,
     ),
-    "middleware": Refusal(
-        "middleware is not supported by this version; remove it or set 'disabled: true' on each entry",
+    "middleware.registry": Refusal(
+        "registry middleware is not supported; remove it or set 'disabled: true' on each entry", _any_enabled
+    ),
+    "middleware.repository": Refusal(
+        "repository middleware is not supported; remove it or set 'disabled: true' on each entry",
         _any_enabled,
     ),
     "notifications.endpoints": Refusal(

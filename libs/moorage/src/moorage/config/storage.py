@@ -7,13 +7,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
+from moorage.config.s3 import S3
 from moorage.config.section import Section
-from moorage.config.values import Count, Flag, Integer, Seconds, Text, kind, warn
+from moorage.config.values import ByteSize, Count, Flag, Integer, Seconds, Text, empty_is_none, kind, warn
 
 # The keys of `storage` that are not a driver's name.
 NOT_DRIVERS = frozenset({"maintenance", "cache", "delete", "redirect", "tag"})
 
 MIN_THREADS = 25
+# Of a stripe. Above it an OSD with its defaults refuses the write (osd_max_write_size, 90 MiB).
+MAX_RADOS_CHUNK = 64 << 20
+MIN_RADOS_CHUNK = 64 << 10
+# Of the times that librados and an OSD keep.
+LEAST_RADOS_SECONDS = 1
 DAY = 24 * 60 * 60.0
 
 
@@ -42,6 +48,49 @@ class InMemory(_Parameters):
     """`storage.inmemory`: for tests; it has no parameters."""
 
 
+def _a_stripe(value: int) -> int:
+    if not MIN_RADOS_CHUNK <= value <= MAX_RADOS_CHUNK:
+        raise ValueError(
+            f"must be between {MIN_RADOS_CHUNK >> 10} KiB and {MAX_RADOS_CHUNK >> 20} MiB: {value}"
+        )
+    return value
+
+
+def _at_least_a_second(value: float) -> float:
+    if value < LEAST_RADOS_SECONDS:
+        raise ValueError(f"must be at least a second: {value:g}s")
+    return value
+
+
+def _not_none(value: int) -> int:
+    if value < 1:
+        raise ValueError(f"must be at least 1: {value}")
+    return value
+
+
+def _not_empty(value: str) -> str:
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
+_RadosSeconds = Annotated[Seconds, AfterValidator(_at_least_a_second)]
+
+
+class Rados(_Parameters):
+    """`storage.rados`: a pool of a Ceph cluster. Times are in seconds. distribution has the first three."""
+
+    poolname: Annotated[Text, AfterValidator(_not_empty)]
+    username: Annotated[Text | None, BeforeValidator(empty_is_none)] = None
+    chunksize: Annotated[ByteSize, AfterValidator(_a_stripe)] = 4 << 20
+    conffile: Annotated[Text | None, BeforeValidator(empty_is_none)] = None
+    namespace: Text = ""
+    connecttimeout: _RadosSeconds = 30.0
+    timeout: _RadosSeconds = 30.0
+    maxinflight: Annotated[Count, AfterValidator(_not_none)] = 32
+    writerlease: _RadosSeconds = 15.0
+
+
 class Delete(_Parameters):
     """`storage.delete`."""
 
@@ -63,6 +112,8 @@ class UploadPurging(_Parameters):
         missing = [name for name in type(self).model_fields if name not in given]
         if given and self.enabled and missing:
             raise ValueError(f"all of its keys must be given, and these are missing: {', '.join(missing)}")
+        if not self.interval:
+            raise ValueError("'interval' must be more than nothing")
         return self
 
 
@@ -119,6 +170,9 @@ class Storage(_Parameters):
 
     filesystem: Filesystem | None = None
     inmemory: InMemory | None = None
+    s3: S3 | None = None
+    s3aws: S3 | None = None
+    rados: Rados | None = None
     delete: Delete = Field(default_factory=Delete)
     maintenance: Maintenance = Field(default_factory=Maintenance)
     cache: Cache = Field(default_factory=Cache)
@@ -139,8 +193,14 @@ class Storage(_Parameters):
 
     @property
     def driver_name(self) -> str:
-        """The name of the one driver that is configured: `filesystem` or `inmemory`."""
-        return self._driver()[0]
+        """The name of the one driver that is configured, such as `filesystem`; `s3` for its alias, too."""
+        name = self._driver()[0]
+        return "s3" if name == "s3aws" else name
+
+    @property
+    def driver_has_urls(self) -> bool:
+        """Whether clients can reach what the driver stores without the registry."""
+        return self.driver_name == "s3"
 
     @property
     def driver_parameters(self) -> Mapping[str, Any]:

@@ -51,6 +51,11 @@ class BlobStoreStub:
                 request_serializer=moorage_dot_v1_dot_blob__pb2.OpenRequest.SerializeToString,
                 response_deserializer=moorage_dot_v1_dot_blob__pb2.OpenResponse.FromString,
                 _registered_method=True)
+        self.Redirect = channel.unary_unary(
+                '/moorage.v1.BlobStore/Redirect',
+                request_serializer=moorage_dot_v1_dot_blob__pb2.RedirectRequest.SerializeToString,
+                response_deserializer=moorage_dot_v1_dot_blob__pb2.RedirectResponse.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/moorage.v1.BlobStore/Get',
                 request_serializer=moorage_dot_v1_dot_blob__pb2.GetRequest.SerializeToString,
@@ -99,6 +104,14 @@ class BlobStoreServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Redirect(self, request, context):
+        """A URL at which a client can get a blob from the storage backend itself; empty when it is to be served from here,
+        as with a driver that has no such URLs, or with storage.redirect.disable. Whether the blob is there is not checked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Get(self, request, context):
         """A small blob whole (a manifest, an image configuration), verified: content that does not match its digest is
         BLOB_UNKNOWN, as what is not there. SIZE_INVALID with HTTP status 413 and the detail {"size": <bytes>} if it is
@@ -140,6 +153,11 @@ def add_BlobStoreServicer_to_server(servicer, server):
                     servicer.Open,
                     request_deserializer=moorage_dot_v1_dot_blob__pb2.OpenRequest.FromString,
                     response_serializer=moorage_dot_v1_dot_blob__pb2.OpenResponse.SerializeToString,
+            ),
+            'Redirect': grpc.unary_unary_rpc_method_handler(
+                    servicer.Redirect,
+                    request_deserializer=moorage_dot_v1_dot_blob__pb2.RedirectRequest.FromString,
+                    response_serializer=moorage_dot_v1_dot_blob__pb2.RedirectResponse.SerializeToString,
             ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
@@ -240,6 +258,33 @@ class BlobStore:
             '/moorage.v1.BlobStore/Open',
             moorage_dot_v1_dot_blob__pb2.OpenRequest.SerializeToString,
             moorage_dot_v1_dot_blob__pb2.OpenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Redirect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moorage.v1.BlobStore/Redirect',
+            moorage_dot_v1_dot_blob__pb2.RedirectRequest.SerializeToString,
+            moorage_dot_v1_dot_blob__pb2.RedirectResponse.FromString,
             options,
             channel_credentials,
             insecure,

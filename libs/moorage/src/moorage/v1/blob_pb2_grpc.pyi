@@ -53,6 +53,10 @@ class BlobStoreStub:
     Append or Commit would refuse before the first byte is refused when the ticket is redeemed. UNSUPPORTED if this
     service has no data port.
     """
+    Redirect: _grpc.UnaryUnaryMultiCallable[_blob_pb2.RedirectRequest, _blob_pb2.RedirectResponse]
+    """A URL at which a client can get a blob from the storage backend itself; empty when it is to be served from here,
+    as with a driver that has no such URLs, or with storage.redirect.disable. Whether the blob is there is not checked.
+    """
     Get: _grpc.UnaryUnaryMultiCallable[_blob_pb2.GetRequest, _blob_pb2.GetResponse]
     """A small blob whole (a manifest, an image configuration), verified: content that does not match its digest is
     BLOB_UNKNOWN, as what is not there. SIZE_INVALID with HTTP status 413 and the detail {"size": <bytes>} if it is
@@ -85,6 +89,10 @@ class BlobStoreAsyncStub(BlobStoreStub):
     """A ticket for the data port: the loan will be worked off for whoever redeems it, once, within its time. What Read,
     Append or Commit would refuse before the first byte is refused when the ticket is redeemed. UNSUPPORTED if this
     service has no data port.
+    """
+    Redirect: _aio.UnaryUnaryMultiCallable[_blob_pb2.RedirectRequest, _blob_pb2.RedirectResponse]  # type: ignore[assignment]
+    """A URL at which a client can get a blob from the storage backend itself; empty when it is to be served from here,
+    as with a driver that has no such URLs, or with storage.redirect.disable. Whether the blob is there is not checked.
     """
     Get: _aio.UnaryUnaryMultiCallable[_blob_pb2.GetRequest, _blob_pb2.GetResponse]  # type: ignore[assignment]
     """A small blob whole (a manifest, an image configuration), verified: content that does not match its digest is
@@ -133,6 +141,16 @@ class BlobStoreServicer(metaclass=_abc_1.ABCMeta):
         """A ticket for the data port: the loan will be worked off for whoever redeems it, once, within its time. What Read,
         Append or Commit would refuse before the first byte is refused when the ticket is redeemed. UNSUPPORTED if this
         service has no data port.
+        """
+
+    @_abc_1.abstractmethod
+    def Redirect(
+        self,
+        request: _blob_pb2.RedirectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_blob_pb2.RedirectResponse, _abc.Awaitable[_blob_pb2.RedirectResponse]]:
+        """A URL at which a client can get a blob from the storage backend itself; empty when it is to be served from here,
+        as with a driver that has no such URLs, or with storage.redirect.disable. Whether the blob is there is not checked.
         """
 
     @_abc_1.abstractmethod

@@ -411,7 +411,7 @@ class ListTagsRequest(_message.Message):
     last: _builtins.str
     """Only tags greater than this, in byte order."""
     limit: _builtins.int
-    """At most so many; absent for as many as a page holds. A page holds at most 10000."""
+    """At most so many; absent for as many as a page holds. A page holds at most 100000."""
     def __init__(
         self,
         *,

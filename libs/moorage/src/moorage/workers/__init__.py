@@ -6,6 +6,6 @@ worker is the same command once more, with more in its environment.
 
 from moorage.workers.fleet import Fleet, Workers
 from moorage.workers.roster import Roster
-from moorage.workers.worker import enlisted, is_worker
+from moorage.workers.worker import enlisted, is_first_worker, is_worker
 
-__all__ = ["Fleet", "Roster", "Workers", "enlisted", "is_worker"]
+__all__ = ["Fleet", "Roster", "Workers", "enlisted", "is_first_worker", "is_worker"]

@@ -25,6 +25,11 @@ def is_worker(environ: Mapping[str, str]) -> bool:
     return WORKER in environ
 
 
+def is_first_worker(environ: Mapping[str, str]) -> bool:
+    """Whether this process does what only one of several does; one that is alone does it too."""
+    return environ.get(WORKER, "1") == "1"
+
+
 @asynccontextmanager
 async def enlisted(environ: Mapping[str, str] = os.environ) -> AsyncIterator[Callable[[], None]]:
     """Answer the parent while the context is open; what it gives, to be called once, reports as ready.

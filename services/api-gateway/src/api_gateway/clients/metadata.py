@@ -15,7 +15,7 @@ _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 
 # Tags that are asked for at once when a client asks for all of them.
-_TAG_PAGE = 10_000
+_TAG_PAGE = 100_000
 
 
 class MetadataClient:

@@ -19,6 +19,17 @@ _UNSATISFIABLE = f.failure(
 _ON_DIGEST = (_UNKNOWN, f.DIGEST_INVALID, *f.ON_NAME)
 _NOT_TAKEN = Response(status=412, description="`If-Match` does not list the blob.", headers=(f.NO_CONTENT,))
 
+_REDIRECT = Response(
+    status=307,
+    description="The storage backend serves the client itself, ranges included.",
+    headers=(
+        Header("Location", "<url>", "A signed URL that works for a while. Send no credentials there."),
+        f.CONTENT_DIGEST,
+        Header("Cache-Control", "no-store", "The URL is for this request."),
+        f.NO_CONTENT,
+    ),
+)
+
 
 def _read(method: str, description: str, body: Body | None) -> Method:
     part_body = Body("application/octet-stream") if body is not None else None
@@ -51,6 +62,7 @@ def _read(method: str, description: str, body: Body | None) -> Method:
                         body=body,
                     ),
                     not_modified,
+                    _REDIRECT,
                 ),
                 failures=(_NOT_TAKEN, *_ON_DIGEST),
             ),
@@ -79,6 +91,7 @@ def _read(method: str, description: str, body: Body | None) -> Method:
                         ),
                         body=part_body,
                     ),
+                    _REDIRECT,
                 ),
                 failures=(_UNSATISFIABLE, *_ON_DIGEST),
             ),

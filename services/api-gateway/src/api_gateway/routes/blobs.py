@@ -14,6 +14,7 @@ from api_gateway.clients.channel import ChannelUnavailableError
 from api_gateway.clients.contents import SmallBlobs
 from api_gateway.clients.lookups import Lookups
 from api_gateway.clients.metadata import MetadataClient
+from api_gateway.clients.redirects import Redirects
 from api_gateway.conditional import Precondition, evaluate, range_applies
 from api_gateway.headers import HeaderList, field
 from api_gateway.memory import LinkedBlob
@@ -45,15 +46,25 @@ class BlobRoutes:
     """Serves blobs through a repository that links them."""
 
     def __init__(
-        self, metadata: MetadataClient, lookups: Lookups, reader: BlobReader, small: SmallBlobs
+        self,
+        metadata: MetadataClient,
+        lookups: Lookups,
+        reader: BlobReader,
+        small: SmallBlobs,
+        redirects: Redirects,
     ) -> None:
         self._metadata = metadata
         self._lookups = lookups
         self._reader = reader
         self._small = small
+        self._redirects = redirects
 
     async def get(self, request: Request) -> None:
-        """Serve a blob, or ranges of it, or 304 when the client holds it. HEAD leaves the content out."""
+        """Serve a blob, or ranges of it, or 304 when the client holds it. HEAD leaves the content out.
+
+        Where the storage backend can serve the client itself, the answer is a redirect there; ranges are then
+        asked of the backend, too.
+        """
         blob = await self._lookups.blob(request.name, str(request.digest))
         precondition = evaluate(request.headers, blob.digests)
         if precondition is Precondition.FAILED:
@@ -61,6 +72,12 @@ class BlobRoutes:
             return
         if precondition is Precondition.NOT_MODIFIED:
             await request.respond(304, blob.validators)
+            return
+        url = await self._redirects.url(blob.digest, request.method, request.record.client)
+        if url is not None:
+            # Nobody keeps it: it works for a while only.
+            headers = [field(b"location", url), blob.validators[0], (b"cache-control", b"no-store")]
+            await request.respond(307, headers)
             return
         ranges = _ranges(request, blob)
         if ranges:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
+from datetime import timedelta
 from time import perf_counter
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -14,7 +15,14 @@ import structlog
 from prometheus_client import Histogram
 
 from blob_service.drivers.errors import InvalidOffsetError, StorageError, UnsupportedMethodError
-from blob_service.drivers.interface import FileInfo, FileReader, FileWriter, StorageDriver
+from blob_service.drivers.interface import (
+    FileInfo,
+    FileReader,
+    FileWriter,
+    Finding,
+    RedirectRequest,
+    StorageDriver,
+)
 from blob_service.drivers.paths import check_folder, check_path, check_relative
 
 _P = ParamSpec("_P")
@@ -34,7 +42,7 @@ class BoundedDriver(StorageDriver):
     """A driver around a backend, which then sees only valid arguments and a bounded number of calls at once.
 
     The bound is on calls of the driver itself: opening a reader or writer counts, and so does each step of
-    a walk. Reading a chunk or writing one does not, so a slow client takes nobody's turn.
+    a walk. Reading a chunk or writing one does not, so a slow client takes nobody's turn; it is timed.
     """
 
     def __init__(self, backend: StorageDriver, *, max_calls: int | None = None) -> None:
@@ -77,14 +85,14 @@ class BoundedDriver(StorageDriver):
         if length is not None and length < 0:
             raise ValueError(f"length must not be negative, got {length}")
         reader = await self._call("Reader", path, self._backend.reader, path, offset, length=length)
-        return _NamedReader(reader, self._named_errors)
+        return _MeteredReader(reader, self._named_errors, _StreamMeter(self.name, "Reader", path))
 
     async def writer(self, path: str, *, append: bool = False) -> FileWriter:
         """See `StorageDriver.writer`."""
         with self._named_errors:
             check_path(path)
         writer = await self._call("Writer", path, self._backend.writer, path, append=append)
-        return _NamedWriter(writer, self._named_errors)
+        return _MeteredWriter(writer, self._named_errors, _StreamMeter(self.name, "Writer", path))
 
     async def stat(self, path: str) -> FileInfo:
         """See `StorageDriver.stat`."""
@@ -119,13 +127,19 @@ class BoundedDriver(StorageDriver):
             check_path(path)
         await self._call("Delete", path, self._backend.delete, path)
 
-    async def redirect_url(self, method: str, path: str) -> str | None:
+    async def redirect_url(self, request: RedirectRequest, path: str) -> str | None:
         """See `StorageDriver.redirect_url`."""
         with self._named_errors:
             check_path(path)
-            if method not in ("GET", "HEAD"):
-                raise UnsupportedMethodError(f"redirect of {method}")
-        return await self._call("RedirectURL", path, self._backend.redirect_url, method, path)
+            if request.method not in ("GET", "HEAD"):
+                raise UnsupportedMethodError(f"redirect of {request.method}")
+        return await self._call("RedirectURL", path, self._backend.redirect_url, request, path)
+
+    def object_key(self, path: str) -> str | None:
+        """See `StorageDriver.object_key`."""
+        with self._named_errors:
+            check_path(path)
+        return self._backend.object_key(path)
 
     async def walk(
         self, path: str, *, start_after: str = "", descend: Callable[[FileInfo], bool] | None = None
@@ -152,6 +166,19 @@ class BoundedDriver(StorageDriver):
         finally:
             await steps.aclose()
             self._record("Walk", path, spent)
+
+    async def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+        """See `StorageDriver.check`. Takes nobody's turn."""
+        async with aclosing(self._backend.check(repair=repair, older_than=older_than)) as findings:
+            with self._named_errors:
+                async for finding in findings:
+                    yield finding
+
+    async def remove_leftovers(self, older_than: timedelta, *, dry_run: bool = False) -> int:
+        """See `StorageDriver.remove_leftovers`."""
+        return await self._call(
+            "RemoveLeftovers", "/", self._backend.remove_leftovers, older_than, dry_run=dry_run
+        )
 
     async def close(self) -> None:
         """See `StorageDriver.close`."""
@@ -195,49 +222,97 @@ class _NamedErrors:
             error.driver = error.driver or self._driver
 
 
-class _NamedReader(FileReader):
-    def __init__(self, reader: FileReader, named_errors: _NamedErrors) -> None:
+class _StreamMeter:
+    """Times the steps of one stream, as `Reader.Read` and the like, and logs them once, at its end."""
+
+    def __init__(self, driver: str, stream: str, path: str) -> None:
+        self._driver = driver
+        self._stream = stream
+        self._path = path
+        self._bytes = 0
+        self._seconds = 0.0
+        self._logged = False
+
+    @contextmanager
+    def step(self, action: str) -> Iterator[None]:
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            seconds = perf_counter() - started
+            self._seconds += seconds
+            STORAGE_ACTION_SECONDS.labels(self._driver, f"{self._stream}.{action}").observe(seconds)
+
+    def moved(self, size: int) -> None:
+        self._bytes += size
+
+    def ended(self) -> None:
+        if not self._logged:
+            self._logged = True
+            _log.debug(
+                f"{self._driver}.{self._stream}({self._path}) has ended",
+                bytes=self._bytes,
+                seconds=round(self._seconds, 6),
+            )
+
+
+class _MeteredReader(FileReader):
+    def __init__(self, reader: FileReader, named_errors: _NamedErrors, meter: _StreamMeter) -> None:
         self._reader = reader
         self._named_errors = named_errors
+        self._meter = meter
 
     @property
     def descriptor(self) -> int | None:
         return self._reader.descriptor
 
     async def __anext__(self) -> bytes:
-        with self._named_errors:
-            return await anext(self._reader)
+        with self._meter.step("Read"), self._named_errors:
+            chunk = await anext(self._reader)
+        self._meter.moved(len(chunk))
+        return chunk
 
     async def aclose(self) -> None:
+        self._meter.ended()
         with self._named_errors:
             await self._reader.aclose()
 
 
-class _NamedWriter(FileWriter):
-    def __init__(self, writer: FileWriter, named_errors: _NamedErrors) -> None:
+class _MeteredWriter(FileWriter):
+    def __init__(self, writer: FileWriter, named_errors: _NamedErrors, meter: _StreamMeter) -> None:
         self._writer = writer
         self._named_errors = named_errors
+        self._meter = meter
 
     @property
     def size(self) -> int:
         return self._writer.size
 
+    @property
+    def modified_ns(self) -> int | None:
+        return self._writer.modified_ns
+
     async def write(self, data: bytes | bytearray | memoryview) -> int:
-        with self._named_errors:
-            return await self._writer.write(data)
+        with self._meter.step("Write"), self._named_errors:
+            written = await self._writer.write(data)
+        self._meter.moved(written)
+        return written
 
     async def flush(self) -> None:
-        with self._named_errors:
+        with self._meter.step("Flush"), self._named_errors:
             await self._writer.flush()
 
     async def commit(self) -> None:
-        with self._named_errors:
+        with self._meter.step("Commit"), self._named_errors:
             await self._writer.commit()
 
     async def cancel(self) -> None:
-        with self._named_errors:
+        with self._meter.step("Cancel"), self._named_errors:
             await self._writer.cancel()
 
     async def close(self) -> None:
-        with self._named_errors:
-            await self._writer.close()
+        try:
+            with self._meter.step("Close"), self._named_errors:
+                await self._writer.close()
+        finally:
+            self._meter.ended()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from blob_service.drivers import filesystem, inmemory
+from blob_service.drivers import filesystem, inmemory, rados, s3
 from blob_service.drivers.interface import StorageDriver
 from moorage.config.errors import ConfigurationError
 
@@ -13,6 +13,8 @@ from moorage.config.errors import ConfigurationError
 FACTORIES: Mapping[str, Callable[[Mapping[str, Any]], StorageDriver]] = {
     "filesystem": filesystem.create,
     "inmemory": inmemory.create,
+    "rados": rados.create,
+    "s3": s3.create,
 }
 
 

@@ -20,7 +20,14 @@ from blob_service.drivers.errors import (
     WriterBusyError,
     WriterClosedError,
 )
-from blob_service.drivers.interface import CHUNK_SIZE, FileInfo, FileReader, FileWriter, StorageDriver
+from blob_service.drivers.interface import (
+    CHUNK_SIZE,
+    FileInfo,
+    FileReader,
+    FileWriter,
+    RedirectRequest,
+    StorageDriver,
+)
 from blob_service.drivers.paths import components, join, split
 from blob_service.drivers.walk import folder_reader, walk_tree
 
@@ -121,7 +128,7 @@ class InMemoryDriver(StorageDriver):
             raise PathNotFoundError(path)
         self._remove(path)
 
-    async def redirect_url(self, method: str, path: str) -> str | None:
+    async def redirect_url(self, request: RedirectRequest, path: str) -> str | None:
         """None: there is nowhere to redirect to."""
         return None
 

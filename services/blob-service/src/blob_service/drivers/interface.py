@@ -18,7 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -40,10 +40,12 @@ __all__ = [
     "FileInfo",
     "FileReader",
     "FileWriter",
+    "Finding",
     "InvalidOffsetError",
     "InvalidPathError",
     "NoSpaceError",
     "PathNotFoundError",
+    "RedirectRequest",
     "StorageDriver",
     "StorageError",
     "UnsupportedMethodError",
@@ -75,6 +77,27 @@ class FileInfo:
         """When the content was last written, in UTC, to the microsecond."""
         seconds, nanoseconds = divmod(self.modified_ns, 1_000_000_000)
         return datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in a backend that should not be there, or should and is not."""
+
+    # In a few words that are the same for all findings of a kind, such as `unreferenced data`.
+    kind: str
+    # A path, or the backend's own name of a thing.
+    subject: str
+    detail: str = ""
+    repaired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectRequest:
+    """A client's request that might be answered with a redirect."""
+
+    method: str = "GET"
+    # The address of the client's host, which a middleware may decide by; empty where it is not known.
+    client_address: str = ""
 
 
 class FileReader(AsyncIterator[bytes]):
@@ -132,6 +155,14 @@ class FileWriter(ABC):
     def size(self) -> int:
         """Bytes in the file: those that were there when it was opened to append, and those written since."""
 
+    @property
+    def modified_ns(self) -> int | None:
+        """When the bytes were last written that were there when it was opened: nanoseconds since 1970, UTC.
+
+        None where `stat` says it of a file that is not committed, too, and for a new file.
+        """
+        return None
+
     @abstractmethod
     async def write(self, data: bytes | bytearray | memoryview) -> int:
         """Add all of `data` and return its length. The caller leaves `data` alone until then.
@@ -141,7 +172,9 @@ class FileWriter(ABC):
 
     @abstractmethod
     async def flush(self) -> None:
-        """Make durable what was written. Raises NoSpaceError, WriterClosedError.
+        """Make durable what was written; a reader that sees the file sees that much of it.
+
+        Raises NoSpaceError, WriterClosedError.
 
         After a failed flush the file's content is in doubt: the writer refuses everything but `cancel` and
         `close`.
@@ -265,12 +298,20 @@ class StorageDriver(ABC):
         """
 
     @abstractmethod
-    async def redirect_url(self, method: str, path: str) -> str | None:
-        """A URL at which a client can do `method` (GET or HEAD) itself, or None.
+    async def redirect_url(self, request: RedirectRequest, path: str) -> str | None:
+        """A URL at which a client can do the request's method (GET or HEAD) itself, or None.
 
         None means: serve it through the registry. Raises InvalidPathError, and UnsupportedMethodError for
         another method. That the file is there is not checked.
         """
+
+    def object_key(self, path: str) -> str | None:
+        """The key (no slash before it) under which an object store serves a file whole; None if none does.
+
+        Source: distribution's `S3BucketKey`, from which the cloudfront middleware makes its URLs. Raises
+        InvalidPathError.
+        """
+        return None
 
     @abstractmethod
     def walk(
@@ -288,6 +329,29 @@ class StorageDriver(ABC):
         InvalidPathError, or PathNotFoundError if `path` is not a folder.
         """
 
+    def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+        """What crashes have left in the backend, and what is damaged, as it is found.
+
+        `repair` removes or mends what can be, without loss of any file. What was changed in the last
+        `older_than` seconds may be the work of somebody who is still at it, and is left alone; so it can run
+        while the backend is used. A backend that leaves nothing behind has nothing to find.
+        """
+        return _nothing()
+
+    async def remove_leftovers(self, older_than: timedelta, *, dry_run: bool = False) -> int:
+        """Remove what interrupted calls left in the backend and no path leads to; says how many there were.
+
+        Only what is older is touched, and nothing that a call under way or a writer that was closed needs. A
+        dry run removes nothing. A backend that leaves nothing has nothing to do.
+        """
+        return 0
+
     @abstractmethod
     async def close(self) -> None:
         """Release what the driver holds. Readers and writers are closed first; no call may follow."""
+
+
+async def _nothing() -> AsyncGenerator[Finding, None]:
+    none: tuple[Finding, ...] = ()
+    for finding in none:
+        yield finding

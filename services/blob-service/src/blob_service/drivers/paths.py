@@ -41,6 +41,14 @@ def is_name(text: str) -> bool:
     return _NAME_PATTERN.fullmatch(text) is not None
 
 
+def are_names(texts: list[str]) -> bool:
+    """Whether each can be one component of a path. Cheaper than to ask for each by itself."""
+    joined = "/".join(texts)
+    return not texts or (
+        joined.count("/") == len(texts) - 1 and _RELATIVE_PATTERN.fullmatch(joined) is not None
+    )
+
+
 def components(path: str) -> tuple[str, ...]:
     """The names that a checked path is made of, none for `/`. Tuples of them sort as a walk does."""
     return tuple(path[1:].split("/")) if path != ROOT else ()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from blob_service.blobs import Blob, Blobs
+from blob_service.drivers.interface import RedirectRequest
 from blob_service.failures import parse_digest, storage_failures
 from blob_service.tickets import LIFETIME, Tickets
 from moorage.errors import ErrorCode, RegistryError
@@ -60,6 +61,16 @@ class BlobStore(BlobStoreServicer):
             raise RegistryError(ErrorCode.UNSUPPORTED, message="a ticket is for sending or receiving")
         ticket = self._tickets.issue(request.loan)
         return blob_pb2.OpenResponse(ticket=ticket, port=self._data_port, expires_in=LIFETIME)
+
+    async def Redirect(
+        self, request: blob_pb2.RedirectRequest, context: _Context
+    ) -> blob_pb2.RedirectResponse:
+        """See blob.proto."""
+        digest = parse_digest(request.digest)
+        asked = RedirectRequest(request.method, request.client_address)
+        with storage_failures():
+            url = await self._blobs.redirect_url(digest, asked)
+        return blob_pb2.RedirectResponse(url=url or "")
 
     async def Get(self, request: blob_pb2.GetRequest, context: _Context) -> blob_pb2.GetResponse:
         """See blob.proto."""

@@ -68,6 +68,16 @@ async def test_a_link_does_not_make_a_child_have_something_below(
     assert await filesystem.list("/", having="secret") == []
 
 
+async def test_a_link_further_down_counts_in_a_listing_and_leads_nowhere_all_the_same(
+    filesystem: StorageDriver, root: Path, outside: Path
+) -> None:
+    (root / "tag").mkdir()
+    (root / "tag/current").symlink_to(outside)
+    assert await filesystem.list("/", having="current/secret") == ["/tag"]
+    with pytest.raises(DriverError, match="symbolic link"):
+        await filesystem.get_content("/tag/current/secret")
+
+
 async def test_a_walk_does_not_pass_over_a_link_in_silence(filesystem: StorageDriver, outside: Path) -> None:
     seen: list[FileInfo] = []
 

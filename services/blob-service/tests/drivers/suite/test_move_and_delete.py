@@ -11,6 +11,7 @@ import pytest
 
 from blob_service.drivers.interface import (
     PathNotFoundError,
+    RedirectRequest,
     StorageDriver,
     UnsupportedMethodError,
 )
@@ -132,7 +133,7 @@ async def test_a_redirect_leads_to_the_content_or_there_is_none(driver: StorageD
     content = os.urandom(32)
     await driver.put_content(place, content)
     for method in ("GET", "HEAD"):
-        url = await driver.redirect_url(method, place)
+        url = await driver.redirect_url(RedirectRequest(method), place)
         if url is None:
             continue
         request = urllib.request.Request(url, method=method)
@@ -144,4 +145,4 @@ async def test_a_redirect_leads_to_the_content_or_there_is_none(driver: StorageD
 
 async def test_no_other_method_can_be_redirected(driver: StorageDriver, place: str) -> None:
     with pytest.raises(UnsupportedMethodError):
-        await driver.redirect_url("PUT", place)
+        await driver.redirect_url(RedirectRequest("PUT"), place)

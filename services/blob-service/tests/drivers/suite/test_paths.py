@@ -8,6 +8,7 @@ import pytest
 
 from blob_service.drivers.interface import (
     InvalidPathError,
+    RedirectRequest,
     StorageDriver,
 )
 
@@ -86,7 +87,7 @@ async def test_a_path_outside_the_grammar_is_refused_by_every_call(driver: Stora
         driver.move(path, "/fine"),
         driver.move("/fine", path),
         driver.delete(path),
-        driver.redirect_url("GET", path),
+        driver.redirect_url(RedirectRequest("GET"), path),
     ]
     if path != "/":
         calls += [driver.stat(path), driver.list(path), anext(driver.walk(path))]

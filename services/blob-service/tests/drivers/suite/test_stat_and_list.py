@@ -117,3 +117,26 @@ async def test_a_listing_can_be_restricted_to_children_that_have_something_below
     # A folder counts as well as a file.
     assert await having("current") == ["a", "c", "d", "f"]
     assert await having("nothing") == []
+    assert await having("current/link/below") == []
+
+
+async def test_a_listing_of_many_is_in_order_whatever_part_of_it_is_asked_for(
+    driver: StorageDriver, place: str
+) -> None:
+    """Few of many, and with gaps: those that do not have what is wanted."""
+    names = [f"n{number:03d}" for number in range(200)]
+    having = [name for number, name in enumerate(names) if number % 3 == 0 or number > 150]
+    for name in sorted(names, key=lambda name: name[::-1]):
+        await driver.put_content(f"{place}/{name}/{'current/link' if name in having else 'other'}", b"x")
+
+    async def listed(**options: object) -> list[str]:
+        return [path.rpartition("/")[2] for path in await driver.list(place, **options)]
+
+    assert await listed() == names
+    assert await listed(having="current/link") == having
+    for after in ("", "n002", "n100x", "n199"):
+        for limit in (0, 1, 2, 10, 150, None):
+            later = [name for name in names if name > after]
+            assert await listed(after=after, limit=limit) == later[:limit]
+            later = [name for name in having if name > after]
+            assert await listed(after=after, limit=limit, having="current/link") == later[:limit]

@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import builtins
 import os
+import time
 from collections.abc import AsyncGenerator, Callable
 from copy import copy
 from typing import TypeVar
 
+from blob_service.drivers.errors import PathNotFoundError
 from blob_service.drivers.filesystem.failures import storage_error
 from blob_service.drivers.filesystem.reader import FilesystemReader
 from blob_service.drivers.filesystem.tree import FileTree
 from blob_service.drivers.filesystem.writer import FilesystemWriter
-from blob_service.drivers.interface import FileInfo, FileReader, FileWriter, StorageDriver
+from blob_service.drivers.interface import (
+    FileInfo,
+    FileReader,
+    FileWriter,
+    Finding,
+    RedirectRequest,
+    StorageDriver,
+)
+from blob_service.drivers.paths import ROOT, join
 from blob_service.drivers.threads import ThreadPool
 from blob_service.drivers.walk import walk_tree
 
 _T = TypeVar("_T")
 
 NAME = "filesystem"
+LEFTOVER = "a file that was never put in its place"
 
 
 class FilesystemDriver(StorageDriver):
@@ -100,7 +111,7 @@ class FilesystemDriver(StorageDriver):
         """See `StorageDriver.delete`."""
         await self._run(path, lambda: self._tree.remove(path))
 
-    async def redirect_url(self, method: str, path: str) -> str | None:
+    async def redirect_url(self, request: RedirectRequest, path: str) -> str | None:
         """None: a client cannot reach the folder."""
         return None
 
@@ -113,6 +124,26 @@ class FilesystemDriver(StorageDriver):
             return await self._run(folder, lambda: self._tree.infos(folder))
 
         return walk_tree(read_folder, path, start_after=start_after, descend=descend)
+
+    async def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+        """See `StorageDriver.check`: finds what an interrupted `put_content` left."""
+        before = time.time_ns() - int(older_than * 1e9)
+        for name in await self._leftovers(ROOT, before, remove=repair):
+            yield Finding(LEFTOVER, name, repaired=repair)
+        async for info in self.walk(ROOT):
+            if info.is_dir:
+                for name in await self._leftovers(info.path, before, remove=repair):
+                    yield Finding(LEFTOVER, name, repaired=repair)
+
+    async def _leftovers(self, folder: str, before: int, *, remove: bool) -> builtins.list[str]:
+        try:
+            names = await self._run(
+                folder, lambda: self._tree.leftovers(folder, before=before, remove=remove)
+            )
+        except PathNotFoundError:
+            # Deleted since its parent was read.
+            return []
+        return [join(folder, name) for name in names]
 
     async def close(self) -> None:
         """See `StorageDriver.close`: waits for the calls under way, and ends the threads."""

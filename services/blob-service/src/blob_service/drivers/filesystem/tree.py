@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import stat
 import uuid
 from collections.abc import Callable
@@ -21,9 +20,10 @@ from typing import TypeVar
 
 from blob_service.drivers.errors import InvalidPathError, WriterBusyError
 from blob_service.drivers.filesystem.failures import FolderUnstableError, LinkRefusedError, NotAFileError
+from blob_service.drivers.filesystem.names import LEFTOVER, TMP, first, names, names_having
 from blob_service.drivers.filesystem.root import Root, is_link, open_folder, sync_folder
 from blob_service.drivers.interface import FileInfo
-from blob_service.drivers.paths import ROOT, is_name, join, split
+from blob_service.drivers.paths import ROOT, join, split
 
 _T = TypeVar("_T")
 
@@ -33,7 +33,6 @@ FILE_MODE = 0o644
 # there.
 _OPEN_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK
 
-_LEFTOVER = re.compile(r".+\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp")
 _NAME_MAX = 255
 
 # How often a call starts over when others delete and create where it works. Each round takes another change
@@ -148,28 +147,40 @@ class FileTree:
     def children(self, path: str, *, after: str, limit: int | None, having: str) -> list[str]:
         """See `StorageDriver.list`. Raises FileNotFoundError, NotADirectoryError."""
         with self._root.folder(path) as folder:
-            names = _names(folder, after)
             if having:
-                wanted = having.split("/")
-                found: list[str] = []
-                for name in names:
-                    if limit is not None and len(found) == limit:
-                        break
-                    if _exists(folder, name, wanted):
-                        found.append(name)
-                names = found
-        return [join(path, name) for name in names[:limit]]
+                found = names_having(folder, after, limit, having)
+            else:
+                found = first(names(folder, after), limit)
+        return [join(path, name) for name in found]
 
     def infos(self, path: str) -> list[FileInfo]:
         """What is in a folder, in byte order of the names. Raises FileNotFoundError, NotADirectoryError."""
         infos = []
         with self._root.folder(path) as folder:
-            for name in _names(folder):
+            for name in sorted(names(folder)):
                 # What is deleted meanwhile is left out.
                 with suppress(FileNotFoundError):
                     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
                     infos.append(_info(join(path, name), found))
         return infos
+
+    def leftovers(self, path: str, *, before: int, remove: bool) -> list[str]:
+        """The files in a folder that a crash left behind, last written before a time in nanoseconds.
+
+        Removes them if it is to. Raises FileNotFoundError, NotADirectoryError.
+        """
+        with self._root.folder(path) as folder:
+            found = []
+            for name in filter(LEFTOVER.fullmatch, os.listdir(folder)):
+                with suppress(FileNotFoundError):
+                    info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                    if stat.S_ISREG(info.st_mode) and info.st_mtime_ns < before:
+                        found.append(name)
+            if remove:
+                for name in found:
+                    with suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=folder)
+        return sorted(found)
 
     def _in_folder(self, path: str, call: Callable[[int], _T]) -> _T:
         """`call` with a folder that is made if it is missing; again when somebody deletes it meanwhile."""
@@ -198,7 +209,7 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 def _split_to_write(path: str) -> tuple[str, str]:
     folder, name = split(path)
-    if _LEFTOVER.fullmatch(name):
+    if LEFTOVER.fullmatch(name):
         # No listing would show it.
         raise InvalidPathError(path)
     return folder, name
@@ -247,7 +258,7 @@ def _check_at(parent: int, name: str, descriptor: int) -> None:
 
 
 def _replace(parent: int, name: str, content: bytes, *, durable: bool) -> None:
-    suffix = f".{uuid.uuid4()}.tmp"
+    suffix = f".{uuid.uuid4()}{TMP}"
     temporary = name[: _NAME_MAX - len(suffix)] + suffix
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE, dir_fd=parent)
     try:
@@ -295,35 +306,6 @@ def _remove_folder(parent: int, name: str) -> None:
                 raise
         else:
             return
-
-
-def _names(folder: int, after: str = "") -> list[str]:
-    """The names in a folder that are greater than `after`, in byte order.
-
-    Without those that no path can name (`lost+found`), and without files that a crash left behind.
-    """
-    with os.scandir(folder) as entries:
-        return sorted(
-            entry.name
-            for entry in entries
-            if entry.name > after
-            and is_name(entry.name)
-            and not (_LEFTOVER.fullmatch(entry.name) and entry.is_file(follow_symlinks=False))
-        )
-
-
-def _exists(folder: int, name: str, below: list[str]) -> bool:
-    """Whether the path `below` is there in folder `name`, not through links."""
-    path = name
-    try:
-        for component in below:
-            if not stat.S_ISDIR(os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode):
-                return False
-            path = f"{path}/{component}"
-        os.stat(path, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _info(path: str, found: os.stat_result) -> FileInfo:

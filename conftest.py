@@ -1,0 +1,23 @@
+"""Fixtures that the tests of several parts of the tree share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.ceph import S3Access
+from support.shared_ceph import SharedCeph, shared_ceph
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[SharedCeph]:
+    """The Ceph of this test run: use a namespace of the test's own, and do not stop it."""
+    with shared_ceph() as ceph:
+        yield ceph
+
+
+@pytest.fixture(scope="session")
+def s3(ceph: SharedCeph) -> S3Access:
+    """The S3 endpoint of this test run's Ceph: use a bucket of the test's own."""
+    return ceph.gateway()

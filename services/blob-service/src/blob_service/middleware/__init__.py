@@ -1,0 +1,1 @@
+"""Storage middleware: what stands around the driver and decides where clients fetch blobs from."""

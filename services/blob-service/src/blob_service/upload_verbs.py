@@ -1,0 +1,90 @@
+"""`moorage uploads`: about the uploads in the storage backend, whether or not the service runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moorage.cli.failures import FAILURE, failures
+from moorage.cli.options import ConfigPath, log_warnings, set_up_logging
+from moorage.config import Configuration, ConfigurationError, load, parse_duration
+
+if TYPE_CHECKING:
+    from blob_service.purging import PurgeSummary
+
+app = typer.Typer(name="uploads", help="Look after uploads.", no_args_is_help=True)
+
+
+@app.callback()
+def _uploads() -> None:
+    """Look after uploads."""
+
+
+def _age(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if seconds < 0:
+        raise typer.BadParameter(f"must not be negative: {text!r}")
+    return seconds
+
+
+@app.command()
+def purge(
+    config_path: ConfigPath = None,
+    age: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="How long nothing must have been written. Default: storage.maintenance.uploadpurging.age.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-d", help="Only say which those are.")] = False,
+) -> None:
+    """Remove uploads that nobody went on with, once, whether or not the registry does so by itself.
+
+    The registry may run meanwhile: an upload that somebody is writing to is left alone.
+    """
+    seconds = _age(age)
+    with failures():
+        config = load(config_path, os.environ)
+        set_up_logging(config, "uploads")
+        log_warnings(config)
+        if config.storage.inmemory is not None:
+            raise ConfigurationError("storage.inmemory", "only the blob service itself can reach its memory")
+        summary = asyncio.run(
+            _purge(
+                config, config.storage.maintenance.uploadpurging.age if seconds is None else seconds, dry_run
+            )
+        )
+        verb = "would be purged" if dry_run else "purged"
+        typer.echo(
+            f"{summary.found} uploads found, {summary.purged} {verb}, {summary.in_use} in use, "
+            f"{summary.failed} failed"
+        )
+        if summary.failed or not summary.complete:
+            raise typer.Exit(FAILURE)
+
+
+async def _purge(config: Configuration, age: float, dry_run: bool) -> PurgeSummary:
+    # What the drivers need is loaded only here.
+    from blob_service.blobs import Blobs
+    from blob_service.hashing import new_executor
+    from blob_service.purging import UploadPurger
+    from blob_service.storage import open_storage
+    from blob_service.uploads import Uploads
+
+    driver = await open_storage(config)
+    try:
+        with new_executor() as executor:
+            uploads = Uploads(driver, Blobs(driver, executor), executor)
+            return await UploadPurger(driver, uploads, age=age, dry_run=dry_run).run()
+    finally:
+        await driver.close()
