@@ -83,6 +83,9 @@ class UploadWriter:
         if self.running.offset == self.size:
             return
         UPLOAD_REHASHES.inc()
+        if self._file is not None and not self._complete:
+            # A backend need not show more than what is durable.
+            await self._file.flush()
         try:
             reader = await self._driver.reader(self._path, self.running.offset)
         except PathNotFoundError:

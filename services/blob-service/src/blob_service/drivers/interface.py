@@ -172,7 +172,9 @@ class FileWriter(ABC):
 
     @abstractmethod
     async def flush(self) -> None:
-        """Make durable what was written. Raises NoSpaceError, WriterClosedError.
+        """Make durable what was written; a reader that sees the file sees that much of it.
+
+        Raises NoSpaceError, WriterClosedError.
 
         After a failed flush the file's content is in doubt: the writer refuses everything but `cancel` and
         `close`.

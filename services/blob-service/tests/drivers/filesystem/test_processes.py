@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,7 +36,8 @@ async def writer_elsewhere(root: Path, path: str, content: str) -> AsyncIterator
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         PROGRAMS / "hold_writer.py",
-        root,
+        "filesystem",
+        json.dumps({"rootdirectory": str(root)}),
         path,
         content,
         stdout=asyncio.subprocess.PIPE,
@@ -74,10 +76,12 @@ async def test_only_one_process_at_a_time_writes_a_file(filesystem: StorageDrive
 async def test_killed_at_any_system_call_it_leaves_whole_files(
     tmp_path: Path, scenario: str, least_kills: int
 ) -> None:
-    kills = int(await run("crash.py", tmp_path / "storage", scenario, "at-each-step"))
+    parameters = json.dumps({"rootdirectory": str(tmp_path / "storage")})
+    kills = int(await run("crash.py", "filesystem", parameters, scenario, "at-each-step"))
     assert kills >= least_kills
 
 
 @pytest.mark.parametrize("scenario", ["put", "put-new", "move", "append", "delete"])
 async def test_killed_at_random_it_leaves_whole_files(tmp_path: Path, scenario: str) -> None:
-    assert int(await run("crash.py", tmp_path / "storage", scenario, "at-random", 25)) == 25
+    parameters = json.dumps({"rootdirectory": str(tmp_path / "storage")})
+    assert int(await run("crash.py", "filesystem", parameters, scenario, "at-random", 25)) == 25

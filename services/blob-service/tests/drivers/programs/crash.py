@@ -1,11 +1,12 @@
-"""Kills a process that works with the filesystem driver, again and again, and looks at what is left on disk.
+"""Kills a process that works with a driver, again and again, and looks at what is left in the backend.
 
-    crash.py FOLDER SCENARIO at-random ROUNDS
-    crash.py FOLDER SCENARIO at-each-step
+    crash.py DRIVER PARAMETERS SCENARIO at-random ROUNDS
+    crash.py DRIVER PARAMETERS SCENARIO at-each-step
 
-Each round forks a worker, which ends with SIGKILL: after a random time, or right before, in the middle of and
-right after each system call that changes the file system. Prints how often it killed. Fails when a file is
-torn, empty or gone, or older than what the worker knew to be stored.
+PARAMETERS is the driver's section of the configuration, in JSON. Each round forks a worker, which ends with
+SIGKILL: after a random time, or right before, in the middle of and right after each call that changes the
+backend. Prints how often it killed. Fails when a file is torn, empty or gone, or older than what the worker
+knew to be stored, or when a check finds more than garbage, or does not get rid of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
+import json
 import os
 import random
 import signal
@@ -20,13 +22,13 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import structlog
 
-from blob_service.drivers.filesystem import FilesystemDriver
+from blob_service.drivers import factory
 from blob_service.drivers.interface import PathNotFoundError, StorageDriver
+from blob_service.drivers.rados.pool import Pool
 
 Acknowledge = Callable[[int], None]
 
@@ -170,7 +172,9 @@ SCENARIOS: dict[str, Any] = {
     "delete": Delete,
 }
 
-CHANGES = ("mkdir", "open", "close", "pwrite", "ftruncate", "fsync", "fdatasync", "rename", "unlink", "rmdir")
+SYSTEM_CALLS = (
+    *("mkdir", "open", "close", "pwrite", "ftruncate", "fsync", "fdatasync", "rename", "unlink", "rmdir"),
+)
 MAX_STEPS = 200
 # When a worker is killed at random: between the first and the last of these.
 KILL_AFTER_SECONDS = (0.01, 0.1)
@@ -182,7 +186,7 @@ def die() -> None:
     time.sleep(60)
 
 
-def die_at(step: int, moment: int) -> None:
+def die_in_file_system(step: int, moment: int) -> None:
     """Have this process die at its `step`-th change of the file system (the first is 0)."""
     steps = itertools.count()
 
@@ -203,20 +207,67 @@ def die_at(step: int, moment: int) -> None:
 
         return changed
 
-    for name in CHANGES:
+    for name in SYSTEM_CALLS:
         setattr(os, name, dying(getattr(os, name), name))
 
 
-def with_driver(root: Path, use: Callable[[StorageDriver], Any]) -> None:
-    async def run() -> None:
-        driver = FilesystemDriver(str(root), threads=4)
-        await use(driver)
-        await driver.close()
+def die_in_pool(step: int, moment: int) -> None:
+    """Have this process die at its `step`-th change of a pool; in its middle it is sent and not answered."""
+    steps = itertools.count()
 
-    asyncio.run(run())
+    def dying(call: Callable[..., Any]) -> Callable[..., Any]:
+        async def changed(*args: Any, **options: Any) -> Any:
+            if next(steps) != step:
+                return await call(*args, **options)
+            if moment == KILL_BEFORE:
+                die()
+            if moment == KILL_WITHIN:
+                sending = asyncio.ensure_future(call(*args, **options))
+                await asyncio.wait((sending,), timeout=0)
+                die()
+            try:
+                return await call(*args, **options)
+            finally:
+                die()
+
+        return changed
+
+    for name in ("write", "remove_if_empty"):
+        setattr(Pool, name, dying(getattr(Pool, name)))
 
 
-def fork_worker(root: Path, scenario: Any, before: Callable[[], None], once: bool) -> tuple[int, int]:
+DIE_AT = {"filesystem": die_in_file_system, "rados": die_in_pool}
+
+
+class Backend:
+    """A driver by its name and parameters, opened anew for each use."""
+
+    def __init__(self, name: str, parameters: dict[str, Any]) -> None:
+        self.name = name
+        self._parameters = parameters
+
+    def use(self, use: Callable[[StorageDriver], Any]) -> None:
+        async def run() -> None:
+            driver = factory.create(self.name, self._parameters)
+            await use(driver)
+            await driver.close()
+
+        asyncio.run(run())
+
+    def check(self, scenario: Any, acknowledged: int, *, repair_first: bool) -> None:
+        """What was acknowledged is there, before a repair or after it; and what a repair finds is garbage."""
+        steps = [self._repair, lambda driver: scenario.check(driver, acknowledged)]
+        for step in steps if repair_first else reversed(steps):
+            self.use(step)
+
+    async def _repair(self, driver: StorageDriver) -> None:
+        found = [finding async for finding in driver.check(repair=True, older_than=-1)]
+        assert all(finding.repaired for finding in found), found
+        assert not [finding for finding in found if "lost" in finding.kind], found
+        assert not [finding async for finding in driver.check(repair=True, older_than=-1)]
+
+
+def fork_worker(backend: Backend, scenario: Any, before: Callable[[], None], once: bool) -> tuple[int, int]:
     """A worker's process id, and the descriptor from which to read what it acknowledged."""
     acknowledged, acknowledging = os.pipe()
     worker = os.fork()
@@ -232,7 +283,7 @@ def fork_worker(root: Path, scenario: Any, before: Callable[[], None], once: boo
                 os._exit(0)
 
     try:
-        with_driver(root, work)
+        backend.use(work)
     finally:
         os._exit(1)
 
@@ -243,9 +294,9 @@ def last_acknowledged(descriptor: int) -> int:
     return struct.unpack("q", values[-8:])[0] if values else 0
 
 
-def rounds_at_random(root: Path, scenario: Any, rounds: int) -> Iterator[int]:
+def rounds_at_random(backend: Backend, scenario: Any, rounds: int) -> Iterator[int]:
     for _ in range(rounds):
-        worker, acknowledged = fork_worker(root, scenario, lambda: None, once=False)
+        worker, acknowledged = fork_worker(backend, scenario, lambda: None, once=False)
         time.sleep(random.uniform(*KILL_AFTER_SECONDS))
         os.kill(worker, signal.SIGKILL)
         _, status = os.waitpid(worker, 0)
@@ -253,11 +304,12 @@ def rounds_at_random(root: Path, scenario: Any, rounds: int) -> Iterator[int]:
         yield last_acknowledged(acknowledged)
 
 
-def rounds_at_each_step(root: Path, scenario: Any) -> Iterator[int]:
+def rounds_at_each_step(backend: Backend, scenario: Any) -> Iterator[int]:
+    die_at = DIE_AT[backend.name]
     for step in range(MAX_STEPS):
         for moment in (KILL_BEFORE, KILL_WITHIN, KILL_AFTER):
             worker, acknowledged = fork_worker(
-                root, scenario, lambda step=step, moment=moment: die_at(step, moment), once=True
+                backend, scenario, lambda step=step, moment=moment: die_at(step, moment), once=True
             )
             _, status = os.waitpid(worker, 0)
             value = last_acknowledged(acknowledged)
@@ -268,20 +320,20 @@ def rounds_at_each_step(root: Path, scenario: Any) -> Iterator[int]:
     raise AssertionError("the worker never gets to its end")
 
 
-def main(folder: str, name: str, mode: str, rounds: str = "0") -> None:
+def main(driver: str, parameters: str, name: str, mode: str, rounds: str = "0") -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    root = Path(folder)
+    backend = Backend(driver, json.loads(parameters))
     scenario = SCENARIOS[name]()
-    with_driver(root, scenario.prepare)
+    backend.use(scenario.prepare)
     kills = 0
     each = (
-        rounds_at_each_step(root, scenario)
+        rounds_at_each_step(backend, scenario)
         if mode == "at-each-step"
-        else rounds_at_random(root, scenario, int(rounds))
+        else rounds_at_random(backend, scenario, int(rounds))
     )
     for acknowledged in each:
         kills += 1
-        with_driver(root, lambda driver, value=acknowledged: scenario.check(driver, value))
+        backend.check(scenario, acknowledged, repair_first=bool(kills % 2))
     print(kills)
 
 

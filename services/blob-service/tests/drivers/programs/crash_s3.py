@@ -7,12 +7,9 @@ PARAMETERS are the driver's, as JSON. Prints how often it killed.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import crash
@@ -20,7 +17,6 @@ import structlog
 from pydantic import SecretStr
 
 from blob_service.drivers.interface import StorageDriver
-from blob_service.drivers.s3 import create
 
 MIB = 1 << 20
 
@@ -57,21 +53,13 @@ def main(parameters: str, name: str, rounds: str) -> None:
     given["secretkey"] = SecretStr(given["secretkey"])
     scenario = SCENARIOS[name]()
 
-    def with_driver(_: Path, use: Callable[[StorageDriver], Any]) -> None:
-        async def run() -> None:
-            driver = create(given)
-            await use(driver)
-            await driver.close()
-
-        asyncio.run(run())
-
-    crash.with_driver = with_driver
+    backend = crash.Backend("s3", given)
     crash.KILL_AFTER_SECONDS = (0.05, 0.6)
-    with_driver(Path(), scenario.prepare)
+    backend.use(scenario.prepare)
     kills = 0
-    for acknowledged in crash.rounds_at_random(Path(), scenario, int(rounds)):
+    for acknowledged in crash.rounds_at_random(backend, scenario, int(rounds)):
         kills += 1
-        with_driver(Path(), lambda driver, value=acknowledged: scenario.check(driver, value))
+        backend.use(lambda driver, value=acknowledged: scenario.check(driver, value))
     print(kills)
 
 

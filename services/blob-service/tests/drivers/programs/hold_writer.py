@@ -1,18 +1,23 @@
-"""Opens a writer of the filesystem driver, writes, says so, and holds it until it is killed.
+"""Opens a writer, writes, says so, and holds it until it is killed.
 
-hold_writer.py FOLDER PATH CONTENT
+hold_writer.py DRIVER PARAMETERS PATH CONTENT, with the driver's section of the configuration in JSON.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 
-from blob_service.drivers.filesystem import FilesystemDriver
+import structlog
+
+from blob_service.drivers import factory
 
 
-async def main(folder: str, path: str, content: str) -> None:
-    driver = FilesystemDriver(folder, threads=1)
+async def main(name: str, parameters: str, path: str, content: str) -> None:
+    # What it says on standard output is for the test.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    driver = factory.create(name, json.loads(parameters))
     async with await driver.writer(path) as writer:
         await writer.write(content.encode())
         await writer.flush()

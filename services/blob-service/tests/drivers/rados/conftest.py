@@ -20,7 +20,7 @@ STRIPE = 64 << 10
 
 @pytest.fixture
 def parameters(ceph: SharedCeph) -> dict[str, Any]:
-    """The driver's section of the configuration, with the smallest stripes and a namespace of the test's own."""
+    """The driver's section of the configuration, with the smallest stripes and a namespace of its own."""
     return {
         "poolname": ceph.access.pool,
         "username": ceph.access.user,

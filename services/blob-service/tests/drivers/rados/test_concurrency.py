@@ -1,4 +1,4 @@
-"""Calls that meet on the same names, from one process or several: nobody's file is lost and no data is left."""
+"""Calls that meet on the same names, from one process or several: no file is lost and no data is left."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import pytest
+import rados
 
 from blob_service.drivers.interface import DriverError, StorageDriver
 
@@ -185,7 +186,7 @@ async def test_a_file_that_lost_a_stripe_fails_and_does_not_end_early(
     with pytest.raises(DriverError, match="stripe 2 was removed or is lost"):
         await read(driver, "/file")
     objects.context.remove_object(objects.names("blob:")[0])
-    with pytest.raises(DriverError, match="its data .* is lost"):
+    with pytest.raises(DriverError, match=r"its data .* is lost"):
         await driver.stat("/file")
 
 
@@ -205,3 +206,21 @@ async def test_a_file_is_not_put_where_a_folder_is_nor_below_a_file(
             await refused
     assert objects.names() == before
     assert await check() == []
+
+
+async def test_a_file_is_as_old_as_its_content_whoever_opens_closes_or_moves_it(
+    driver: StorageDriver, objects: Objects
+) -> None:
+    await (await driver.writer("/upload")).close()
+    data = objects.entries("/")["upload"]
+    with rados.WriteOpCtx() as operation:
+        operation.set_xattr("any", b"")
+        objects.context.operate_write_op(operation, f"{data}-0", mtime=1_000_000)
+    assert (await driver.stat("/upload")).modified_ns == 1_000_000 * 10**9
+    await (await driver.writer("/upload", append=True)).close()
+    await driver.move("/upload", "/moved")
+    assert (await driver.stat("/moved")).modified_ns == 1_000_000 * 10**9
+    async with await driver.writer("/moved", append=True) as writer:
+        await writer.write(b"x")
+        await writer.commit()
+    assert (await driver.stat("/moved")).modified_ns > 1_000_000 * 10**9

@@ -77,8 +77,8 @@ def _client_options(settings: Settings) -> dict[str, str]:
         "client_mount_timeout": _whole_seconds(settings.connecttimeout),
         "rados_mon_op_timeout": _whole_seconds(settings.timeout),
         "rados_osd_op_timeout": _whole_seconds(settings.timeout),
-        # When to ask a monitor whether a silent OSD has moved. Librados asks after 10 seconds, looks every 5, and
-        # forgets who was silent when the operation times out: so both have to be well below that.
+        # When to ask a monitor whether a silent OSD has moved. librados asks after 10 seconds, looks every 5,
+        # and forgets the silence when the operation times out: so both have to be well below that.
         "objecter_timeout": str(min(10.0, settings.timeout / 3)),
         "objecter_tick_interval": str(min(5.0, settings.timeout / 6)),
         # librados would make the event loop wait at its own bounds. Ours are calls and `maxinflight`.

@@ -219,7 +219,7 @@ class RadosDriver(StorageDriver):
         await self._refer_anew(path, data)
 
     async def _refer_anew(self, path: str, data: str) -> None:
-        """Let a path refer to new data, and remove what it referred to before, or the new data if it cannot."""
+        """Let a path refer to new data, and remove what it referred to before; or, if it may not, the new."""
         try:
             before = await self._refer(path, data)
         except DriverError:
@@ -318,14 +318,14 @@ class RadosDriver(StorageDriver):
             try:
                 if append:
                     data = await self._file(path)
-                    info = await open_existing(self._pool, self._stripes, data, lease.token)
+                    info, dead = await open_existing(self._pool, self._stripes, data, lease.token)
                 else:
-                    data = new_data_id()
+                    data, dead = new_data_id(), ""
                     info = await self._create(path, data, lease.token)
             except BaseException:
                 await lease.release()
                 raise
-        return RadosWriter(self._pool, self._folders, self._stripes, lease, path, data, info)
+        return RadosWriter(self._pool, self._folders, self._stripes, lease, path, data, info, dead)
 
     async def _create(self, path: str, data: str, token: str) -> DataInfo:
         try:

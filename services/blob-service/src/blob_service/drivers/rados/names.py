@@ -11,7 +11,7 @@ Beyond it there are, none of which the original looks at:
 
 - in the omap of stripe 0, `writer` while the file is not committed, and `references` when more or other paths
   than the one under which it was written may refer to it (see `references.py`);
-- in the omap of the last stripe, `writer` as well;
+- in the omap of other stripes, `writer`: who wrote them (see `writer.py`);
 - `lock:/a/b`, while somebody writes the file `/a/b` (see `leases.py`).
 """
 

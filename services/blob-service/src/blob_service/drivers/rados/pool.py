@@ -54,8 +54,11 @@ class Pool:
         self._pending: set[asyncio.Future[None]] = set()
         self.data = asyncio.Semaphore(max_inflight)
 
-    async def write(self, name: str, *steps: Step) -> None:
-        """Do the steps to an object, all or none; durable when this returns."""
+    async def write(self, name: str, *steps: Step, modified: int | None = None) -> None:
+        """Do the steps to an object, all or none; durable when this returns.
+
+        `modified` is what the object then says of the time of its last change; without it, that it was now.
+        """
         operation = self._context.create_write_op()
         try:
             for step in steps:
@@ -64,9 +67,9 @@ class Pool:
             operation.release()
             raise
         # librados leaves the time to the caller: 0 would be 1970.
-        now = int(time.time())
+        seconds = int(time.time()) if modified is None else modified
         await self._submit(
-            lambda done: self._context.operate_aio_write_op(operation, name, done, mtime=now),
+            lambda done: self._context.operate_aio_write_op(operation, name, done, mtime=seconds),
             lambda: None,
             operation.release,
         )

@@ -7,6 +7,7 @@ step a crash cuts off, data goes only with the last path that may refer to it; a
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Callable
 
@@ -49,13 +50,16 @@ async def replace(pool: Pool, data: str, paths: set[str]) -> None:
     await _change(pool, data, lambda _: paths)
 
 
-async def swap(pool: Pool, data: str, known: str, *steps: operations.Step) -> bool:
+async def swap(
+    pool: Pool, data: str, known: str, *steps: operations.Step, modified: int | None = None
+) -> bool:
     """Do steps to stripe 0 if its list still is `known`; False, and nothing done, if it is not.
 
-    Raises FileNotFoundError if the data is gone.
+    `modified` as in `Pool.write`. Raises FileNotFoundError if the data is gone.
     """
+    first, expected = stripe_name(data, 0), operations.expect_entry(REFERENCES, known)
     try:
-        await pool.write(stripe_name(data, 0), operations.expect_entry(REFERENCES, known), *steps)
+        await pool.write(first, expected, *steps, modified=modified)
     except OSError as error:
         if error.errno == errno.ECANCELED:
             return False
@@ -64,8 +68,14 @@ async def swap(pool: Pool, data: str, known: str, *steps: operations.Step) -> bo
 
 
 async def _change(pool: Pool, data: str, change: Callable[[set[str]], set[str]]) -> None:
+    first = stripe_name(data, 0)
     while True:
-        listed = (await pool.entry(stripe_name(data, 0), REFERENCES)).get(REFERENCES, "")
+        entries, stat = await asyncio.gather(pool.entry(first, REFERENCES), pool.stat(first))
+        listed = entries.get(REFERENCES, "")
         changed = pack(change(parse(listed)))
-        if changed == listed or await swap(pool, data, listed, operations.set_entries({REFERENCES: changed})):
+        if changed == listed:
+            return
+        # The content stays as old as it is.
+        step = operations.set_entries({REFERENCES: changed})
+        if await swap(pool, data, listed, step, modified=stat.modified):
             return

@@ -1,8 +1,9 @@
 """Writes a file in place, under its own path: there another process finds it and can go on with it.
 
 Only one writer has the path (`leases.py`). Should an earlier one that was believed dead still write, none of
-it gets into the file: a new stripe is only ever created, never opened; and stripe 0 and a stripe that is not
-full carry the token of the writer, without which no step changes them.
+it gets into the file: a new stripe is only ever created, never opened, and every stripe carries the token of
+its writer, without which no step changes it. What a dead writer sent may still arrive: a stripe with its
+token is removed when its successor finds it where a new one is to be.
 
 The token on stripe 0 says as well that the file is not committed. CLOSED stands there for a file that was
 closed in good order, behind whose end there is nothing.
@@ -45,18 +46,19 @@ async def open_new(pool: Pool, data: str, token: str) -> DataInfo:
     return DataInfo(0, 0, 0)
 
 
-async def open_existing(pool: Pool, stripes: Stripes, data: str, token: str) -> DataInfo:
+async def open_existing(pool: Pool, stripes: Stripes, data: str, token: str) -> tuple[DataInfo, str]:
     """Take data over for the writer with this token, and cut off what a dead writer left behind its end.
 
-    Raises FileNotFoundError if the data is gone.
+    Gives that writer's token as well, empty for none. Raises FileNotFoundError if the data is gone.
     """
     first = stripe_name(data, 0)
     while True:
-        before = (await pool.entry(first, WRITER)).get(WRITER, "")
+        entries, stat = await asyncio.gather(pool.entry(first, WRITER), pool.stat(first))
+        before = entries.get(WRITER, "")
+        steps = operations.expect_entry(WRITER, before), operations.set_entries({WRITER: token})
         try:
-            await pool.write(
-                first, operations.expect_entry(WRITER, before), operations.set_entries({WRITER: token})
-            )
+            # To open it is not to write to it.
+            await pool.write(first, *steps, modified=stat.modified)
         except OSError as error:
             if error.errno == errno.ECANCELED:
                 continue
@@ -64,19 +66,20 @@ async def open_existing(pool: Pool, stripes: Stripes, data: str, token: str) -> 
         break
     # From here on no other writer's size is acknowledged.
     if before in (CLOSED, ""):
-        return await stripes.describe(data)
+        return await stripes.describe(data), ""
     size = await stripes.size(data)
     info = await stripes.describe(data)
-    info = DataInfo(size, info.stripe, info.modified)
+    info = DataInfo(size, info.stripe, stat.modified)
     last, part = divmod(size, info.stripe)
     if last == 0:
-        await pool.write(first, operations.expect_entry(WRITER, token), operations.truncate(part))
+        cut = operations.expect_entry(WRITER, token), operations.truncate(part)
+        await pool.write(first, *cut, modified=stat.modified)
         last = 1
     elif part:
         await _cut(pool, stripe_name(data, last), part, token)
         last += 1
     await stripes.remove_from(data, last)
-    return info
+    return info, before
 
 
 async def _cut(pool: Pool, stripe: str, size: int, token: str) -> None:
@@ -100,13 +103,16 @@ class RadosWriter(FileWriter):
         path: str,
         data: str,
         info: DataInfo,
+        predecessor: str,
     ) -> None:
+        """`predecessor` is the token of the dead writer that had the file before, empty for none."""
         self._pool = pool
         self._folders = folders
         self._stripes = stripes
         self._lease = lease
         self._path = path
         self._data = data
+        self._predecessor = predecessor
         self._stripe = info.stripe or stripes.chunksize
         self._turn = asyncio.Lock()
         # Bytes that went out or are going out, and those after them that wait for a stripe to fill.
@@ -114,6 +120,8 @@ class RadosWriter(FileWriter):
         self._waiting = bytearray()
         # The length that stripe 0 says.
         self._recorded = info.size
+        # When that was last written to, until this writer does so.
+        self._modified: int | None = info.modified or None
         # Whether the stripe in which `_sent` is carries this writer's token.
         self._tagged = False
         # By the offset at which each begins.
@@ -185,27 +193,37 @@ class RadosWriter(FileWriter):
         part, self._waiting = bytes(self._waiting), bytearray()
         start = self._sent
         self._sent += len(part)
+        self._modified = None
         number, within = divmod(start, self._stripe)
         full = within + len(part) == self._stripe
-        steps = self._steps_to(number, within, full=full)
+        steps = self._steps_to(number, within)
         self._tagged = not full
         sending = asyncio.create_task(self._store(number, [*steps, operations.write(part, within)]))
         self._under_way[start] = sending
         sending.add_done_callback(lambda _: self._sent_off(start))
 
-    def _steps_to(self, number: int, within: int, *, full: bool) -> list[operations.Step]:
+    def _steps_to(self, number: int, within: int) -> list[operations.Step]:
         """What makes sure that a stripe is this writer's, before it is written to."""
         token = self._lease.token
         if number == 0 or self._tagged:
             return [operations.expect_entry(WRITER, token)]
-        if within:
-            # The end of what an earlier writer closed.
-            return [operations.set_entries({WRITER: token})]
-        return [operations.create_new(), *([] if full else [operations.set_entries({WRITER: token})])]
+        claim = operations.set_entries({WRITER: token})
+        # What is not new is the end of what an earlier writer closed.
+        return [claim] if within else [operations.create_new(), claim]
 
     async def _store(self, number: int, steps: list[operations.Step]) -> None:
+        name = stripe_name(self._data, number)
         async with self._pool.data:
-            await self._pool.write(stripe_name(self._data, number), *steps)
+            try:
+                await self._pool.write(name, *steps)
+            except FileExistsError:
+                if not self._predecessor:
+                    raise
+                # It died with this stripe on its way.
+                await self._pool.write(
+                    name, operations.expect_entry(WRITER, self._predecessor), operations.remove()
+                )
+                await self._pool.write(name, *steps)
 
     def _sent_off(self, start: int) -> None:
         error = self._under_way[start].exception()
@@ -258,6 +276,7 @@ class RadosWriter(FileWriter):
             operations.expect_entry(WRITER, self._lease.token),
             operations.set_attribute(TOTAL_SIZE, pack_size(self._sent)),
             mark,
+            modified=self._modified,
         )
         self._recorded = self._sent
 
