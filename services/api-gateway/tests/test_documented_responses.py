@@ -58,6 +58,9 @@ class Registries:
                 return {"alone": True, "health": {"file": [{"file": str(path)}]}}
             case "keeping":
                 return {"storage": {"delete": {"enabled": False}}}
+            case "redirecting":
+                options = {"baseurl": "https://files.example.org/"}
+                return {"middleware": {"storage": [{"name": "redirect", "options": options}]}}
             case "read_only":
                 return {"storage": {"maintenance": {"readonly": {"enabled": True}}}}
             case "small":
@@ -311,6 +314,12 @@ def register_blob_request(methods: str, status: int, code: str, headers: dict[st
 
 for row in BLOB_REQUESTS:
     register_blob_request(*row)
+
+
+@scenario("blob", "GET HEAD", 307)
+def _(registries: Registries, method: str, repository: str) -> httpx.Response:
+    digest = registries.redirecting.push_blob(repository, b"content")
+    return ask(registries.redirecting, method, f"/v2/{repository}/blobs/{digest}")
 
 
 @scenario("blob", "DELETE", 405, "UNSUPPORTED")

@@ -146,6 +146,12 @@ BACKENDS: dict[str, Backend | Callable[[pytest.FixtureRequest], Backend]] = {
 }
 
 
+@pytest.fixture(scope="session")
+def suite_drivers() -> set[str]:
+    """The names of the drivers in the table."""
+    return set(BACKENDS)
+
+
 @pytest.fixture(params=sorted(BACKENDS))
 def backend(request: pytest.FixtureRequest) -> Backend:
     backend = BACKENDS[request.param]

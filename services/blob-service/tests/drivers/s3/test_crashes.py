@@ -21,11 +21,16 @@ def test_a_killed_process_leaves_nothing_torn_and_loses_nothing_acknowledged(
     bucket: TestBucket, root: str, scenario: str
 ) -> None:
     parameters = bucket.section(root, chunksize=5 << 20)
+    keys = {
+        "AWS_ACCESS_KEY_ID": parameters.pop("accesskey"),
+        "AWS_SECRET_ACCESS_KEY": parameters.pop("secretkey"),
+    }
     done = subprocess.run(
         [sys.executable, PROGRAM, json.dumps(parameters), scenario, str(ROUNDS)],
         capture_output=True,
         text=True,
         timeout=240,
+        env={**os.environ, **keys},
         check=False,
     )
     try:

@@ -44,6 +44,12 @@ async def test_orphans_are_aborted_and_what_a_client_may_continue_is_not(
     await orphan(driver, "/uploads/closed/data")
 
     assert await driver.remove_leftovers(timedelta(0), dry_run=True) == 6
+    found = [finding async for finding in driver.check(repair=False, older_than=0)]
+    assert {finding.kind for finding in found} == {"orphaned multipart upload"}
+    assert {finding.subject for finding in found} == {
+        "/uploads/closed/data",
+        *(f"/blobs/{number}/data" for number in range(5)),
+    }
     assert len(uploads()) == 8
     assert await driver.remove_leftovers(timedelta(0)) == 6
     assert sorted(uploads()) == ["uploads/closed/data", "uploads/live/data"]

@@ -180,6 +180,23 @@ async def multipart_of(driver: S3Driver) -> multipart.MultipartUpload:
     raise AssertionError("no upload is under way")
 
 
+@pytest.mark.parametrize("more", [b"", b"x" * MIB, b"x" * (30 * MIB)], ids=["nothing", "little", "much"])
+async def test_parts_that_a_crash_left_behind_are_not_in_what_is_committed(
+    make_driver: MakeDriver, uploads: Uploads, more: bytes
+) -> None:
+    await append(make_driver(), CONTENT[: 11 * MIB], new=True)
+    left = await multipart_of(make_driver())
+    for number in (4, 5):
+        await left.put(number, b"?" * (5 * MIB))
+    last = make_driver(multipartcopychunksize=5 * MIB)
+    async with await last.writer(PATH, append=True) as writer:
+        assert writer.size == 11 * MIB
+        await writer.write(more)
+        await writer.commit()
+    assert await last.get_content(PATH) == CONTENT[: 11 * MIB] + more
+    assert uploads() == []
+
+
 async def test_a_damaged_record_is_an_error_and_not_an_empty_upload(make_driver: MakeDriver) -> None:
     driver = make_driver()
     await driver._bucket.put(driver._bucket.keys.record(PATH), b"nonsense")

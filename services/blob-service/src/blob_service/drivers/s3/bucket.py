@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from blob_service.drivers.errors import DriverError, PathNotFoundError
+from blob_service.drivers.errors import PathNotFoundError
 from blob_service.drivers.s3.body import Body, Content, content_md5
 from blob_service.drivers.s3.failures import (
     REQUEST_ERRORS,
     code_of,
+    for_one_key,
     is_missing,
     is_refused_condition,
     storage_error,
@@ -195,9 +196,9 @@ class Bucket:
                 Bucket=self.name, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
             )
             for failed in answer.get("Errors", []):
-                if failed.get("Code") not in {"NoSuchKey", "404"}:
-                    path = self.keys.path(failed.get("Key", keys[0]))
-                    raise DriverError(NAME, f"DeleteObjects of {path}: {failed.get('Code')}")
+                error = for_one_key(failed.get("Code", ""), failed.get("Key", ""))
+                if error is not None:
+                    raise error
 
         await self.requests("DeleteObjects", self.keys.path(keys[0]), attempt)
 

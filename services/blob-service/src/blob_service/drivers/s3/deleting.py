@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from blob_service.concurrency import gather_bounded
 from blob_service.drivers.errors import PathNotFoundError
+from blob_service.drivers.interface import Finding
 from blob_service.drivers.s3.bucket import Bucket
 from blob_service.drivers.s3.keys import is_record, owner_of_record
 from blob_service.drivers.s3.multipart import MultipartUpload, PendingUpload, pending_uploads
@@ -38,27 +40,24 @@ async def delete_all(bucket: Bucket, path: str) -> None:
         raise PathNotFoundError(path)
 
 
-async def abort_orphans(bucket: Bucket, older_than: timedelta, *, dry_run: bool) -> int:
-    """Abort the multipart uploads that were begun longer ago and that no record speaks of; says how many.
+async def orphans(bucket: Bucket, older_than: timedelta, *, abort: bool) -> AsyncGenerator[Finding, None]:
+    """The multipart uploads that were begun longer ago and that no record speaks of; aborts them if told to.
 
     A crash leaves them: nothing shows them, and they cost what their bytes cost. An upload on record is one
     that a client may continue, however old it is; it goes with its folder when uploads are purged. Nothing
     younger than YOUNGEST_ORPHAN is touched, whatever is asked for.
     """
     begun_before = datetime.now(UTC) - max(older_than, YOUNGEST_ORPHAN)
-    aborted = 0
     async for upload in pending_uploads(bucket, bucket.keys.root):
-        if upload.initiated < begun_before and not await _is_on_record(bucket, upload):
-            if not dry_run:
-                await MultipartUpload(bucket, upload.key, upload.id).abort()
-            log.info(
-                "an orphaned multipart upload",
-                key=upload.key,
-                begun=upload.initiated.isoformat(timespec="seconds"),
-                aborted=not dry_run,
-            )
-            aborted += 1
-    return aborted
+        if upload.initiated >= begun_before or await _is_on_record(bucket, upload):
+            continue
+        if abort:
+            await MultipartUpload(bucket, upload.key, upload.id).abort()
+        begun = upload.initiated.isoformat(timespec="seconds")
+        log.info("an orphaned multipart upload", key=upload.key, begun=begun, aborted=abort)
+        yield Finding(
+            "orphaned multipart upload", bucket.keys.path(upload.key), f"begun {begun}", repaired=abort
+        )
 
 
 async def _is_on_record(bucket: Bucket, upload: PendingUpload) -> bool:

@@ -14,10 +14,17 @@ from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 
 from blob_service.drivers.errors import WriterBusyError
-from blob_service.drivers.interface import FileInfo, FileReader, FileWriter, RedirectRequest, StorageDriver
+from blob_service.drivers.interface import (
+    FileInfo,
+    FileReader,
+    FileWriter,
+    Finding,
+    RedirectRequest,
+    StorageDriver,
+)
 from blob_service.drivers.s3.bucket import Bucket
 from blob_service.drivers.s3.connection import Connection
-from blob_service.drivers.s3.deleting import abort_orphans, delete_all
+from blob_service.drivers.s3.deleting import delete_all, orphans
 from blob_service.drivers.s3.keys import Keys
 from blob_service.drivers.s3.listing import children, folder_infos, info_of
 from blob_service.drivers.s3.moving import Mover
@@ -130,7 +137,11 @@ class S3Driver(StorageDriver):
 
     async def remove_leftovers(self, older_than: timedelta, *, dry_run: bool = False) -> int:
         """Abort the multipart uploads that a crash left behind; see `StorageDriver.remove_leftovers`."""
-        return await abort_orphans(self._bucket, older_than, dry_run=dry_run)
+        return len([found async for found in orphans(self._bucket, older_than, abort=not dry_run)])
+
+    def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+        """The same uploads, one by one; see `StorageDriver.check`."""
+        return orphans(self._bucket, timedelta(seconds=older_than), abort=repair)
 
     async def close(self) -> None:
         """See `StorageDriver.close`."""

@@ -34,11 +34,29 @@ _UNNAMEABLE = frozenset({"KeyTooLongError", "InvalidObjectName", "XMinioInvalidO
 # No whole answer came.
 _LOST = (EndpointError, HTTPClientError, IncompleteReadError, aiohttp.ClientError, TimeoutError, OSError)
 
+# Words for one key among many that mean: this one never.
+_REFUSED = frozenset({"AccessDenied", "MethodNotAllowed", "InvalidObjectState", "NotImplemented"})
+
 # What may come of a request, other than an answer.
 REQUEST_ERRORS = (BotoCoreError, ClientError, aiohttp.ClientError, TimeoutError, OSError)
 
 
-def code_of(error: BaseException) -> str:
+class PartlyDoneError(OSError):
+    """A request for many keys was not done for one of them; asked again, it may be."""
+
+
+def for_one_key(code: str, key: str) -> Exception | None:
+    """What the error of one key in an answer for many means; None if the key needs no more done.
+
+    A RADOS Gateway says UnknownError of a key that somebody else deletes at the same moment.
+    """
+    if code in _MISSING:
+        return None
+    sentence = f"{code} of {key}"
+    return DriverError("", sentence) if code in _REFUSED else PartlyDoneError(sentence)
+
+
+def code_of(error: BaseException | None) -> str:
     """S3's word for an error; empty for what S3 did not say."""
     if not isinstance(error, ClientError):
         return ""
@@ -62,7 +80,7 @@ def is_refused_condition(error: BaseException) -> bool:
 
 def is_not_implemented(error: BaseException | None) -> bool:
     """Whether the endpoint cannot do this at all."""
-    return error is not None and code_of(error) == "NotImplemented"
+    return code_of(error) == "NotImplemented"
 
 
 def may_pass(error: BaseException) -> bool:

@@ -35,6 +35,8 @@ class Opened:
 
     stored: StoredRecord
     parts: dict[int, Part] = field(default_factory=dict)
+    # Parts that are not on record: a crash left them.
+    strays: dict[int, Part] = field(default_factory=dict)
     # An upload that is on record without a part: another writer's, perhaps with parts that are not. It is
     # dropped once this writer is sure of the file.
     superseded: MultipartUpload | None = None
@@ -75,7 +77,7 @@ async def open_to_append(bucket: Bucket, path: str) -> Opened:
     parts = {number: part for number, part in found.items() if number <= left.record.parts}
     if parts_digest(parts) != left.record.parts_digest:
         raise DriverError(NAME, f"the parts of {path} are not those that are on record")
-    return Opened(left, parts)
+    return Opened(left, parts, {number: part for number, part in found.items() if number not in parts})
 
 
 def _fresh(bucket: Bucket, replaces: str) -> Record:
@@ -111,7 +113,7 @@ class S3Writer(FileWriter):
         self._uploader: PartUploader | None = None
         if self._record.upload_id:
             upload = MultipartUpload(bucket, bucket.keys.of(path), self._record.upload_id)
-            self._uploader = PartUploader(upload, opened.parts)
+            self._uploader = PartUploader(upload, opened.parts, opened.strays)
         self._turn = asyncio.Lock()
         self._written = False
         self._committed = False
@@ -296,16 +298,13 @@ class S3Writer(FileWriter):
         await self._bucket.put_once(key, bytes(self._buffer), replacing=self._record.replaces)
 
     async def _publish_parts(self, uploader: PartUploader) -> None:
-        parts = await uploader.settle()
-        if self._buffer:
-            number = len(parts) + 1
-            parts[number] = await uploader.upload.put(number, bytes(self._buffer))
+        await uploader.settle()
         key = self._bucket.keys.of(self._path)
         before = await self._bucket.head(key)
         if ("" if before is None else before.etag) != self._record.replaces:
             raise ConditionError
         try:
-            await uploader.upload.complete(parts)
+            await uploader.publish(bytes(self._buffer))
         except PathNotFoundError:
             # Aborted, or put together by a first attempt whose answer was lost.
             found = await self._bucket.head(key)
