@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -14,7 +15,7 @@ import grpc
 import psutil
 import pytest
 
-from blob_service.drivers import filesystem, inmemory
+from blob_service.drivers import filesystem, inmemory, rados
 from blob_service.drivers.interface import StorageDriver
 from blob_service.hashing import new_executor
 from blob_service.main import Contents, build_server
@@ -180,11 +181,22 @@ def digest_of() -> Callable[[bytes], str]:
     return sha256
 
 
-@pytest.fixture(params=["filesystem", "inmemory"])
+@pytest.fixture(params=["filesystem", "inmemory", "rados"])
 async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StorageDriver]:
     """Each driver in turn, empty."""
     if request.param == "filesystem":
         driver = filesystem.create({"rootdirectory": str(tmp_path / "registry")})
+    elif request.param == "rados":
+        access = request.getfixturevalue("ceph").access
+        driver = rados.create(
+            {
+                "poolname": access.pool,
+                "username": access.user,
+                "conffile": access.conffile,
+                "namespace": secrets.token_hex(8),
+                "chunksize": 64 << 10,
+            }
+        )
     else:
         driver = inmemory.create({})
     yield driver

@@ -13,6 +13,9 @@ from blob_service.layout import UploadKey
 from blob_service.uploads import Uploads
 from moorage.errors import ErrorCode, RegistryError
 
+# Storage that shows what is written before it is flushed: by that these tests see how far a call is.
+SHOWN_AT_ONCE = pytest.mark.parametrize("storage", ["filesystem", "inmemory"], indirect=True)
+
 
 async def outcomes(*calls):
     """For each call "won", or the code that it was refused with."""
@@ -41,6 +44,7 @@ async def test_of_two_appends_at_one_offset_exactly_one_wins(service, content_of
         await service.commit(upload, digest_of(content), offset=300_000)
 
 
+@SHOWN_AT_ONCE
 async def test_a_second_append_waits_for_the_first_and_learns_its_outcome(service, refused) -> None:
     upload = await service.start()
     more = asyncio.Event()
@@ -62,6 +66,7 @@ async def test_a_second_append_waits_for_the_first_and_learns_its_outcome(servic
     assert refusal.detail == {"offset": 4}
 
 
+@SHOWN_AT_ONCE
 async def test_status_waits_for_nobody(service) -> None:
     upload = await service.start()
     more = asyncio.Event()
@@ -76,6 +81,7 @@ async def test_status_waits_for_nobody(service) -> None:
     await append
 
 
+@SHOWN_AT_ONCE
 async def test_a_call_that_waits_too_long_for_an_upload_is_refused(storage) -> None:
     executor = new_executor()
     uploads = Uploads(storage, Blobs(storage, executor), executor, lock_seconds=0.1)

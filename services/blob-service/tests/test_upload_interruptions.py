@@ -15,6 +15,10 @@ from moorage.errors import ErrorCode, RegistryError
 from moorage.rpc import rpc_errors
 from moorage.v1 import blob_pb2
 
+# Storage that shows what is written before it is flushed: by that these tests see how far a call is.
+SHOWN_AT_ONCE = pytest.mark.parametrize("storage", ["filesystem", "inmemory"], indirect=True)
+
+
 BIG = 4 << 20
 
 
@@ -35,6 +39,7 @@ async def free_to_continue(service, upload) -> int:
                 await asyncio.sleep(0.02)
 
 
+@SHOWN_AT_ONCE
 async def test_an_append_that_the_caller_cancels_keeps_what_arrived(service, content_of, digest_of) -> None:
     content = content_of(BIG)
     upload = await service.append(await service.start(), content[:1000])

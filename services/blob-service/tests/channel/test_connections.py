@@ -15,6 +15,10 @@ from blob_service.channel import server as server_module
 from moorage.channel import pack_frame
 from moorage.v1 import blob_pb2
 
+# Storage that shows what is written before it is flushed: by that these tests see how far a call is.
+SHOWN_AT_ONCE = pytest.mark.parametrize("storage", ["filesystem", "inmemory"], indirect=True)
+
+
 MIB = 1 << 20
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 
@@ -175,6 +179,7 @@ async def test_there_are_only_so_many_connections(channel, monkeypatch, pair, se
     assert (await third.last())[0] == ["started", "finished"]
 
 
+@SHOWN_AT_ONCE
 async def test_a_frame_in_mid_loan_ends_the_connection(
     channel, pair, receives, descriptors, eventually
 ) -> None:
@@ -194,6 +199,7 @@ async def test_a_frame_in_mid_loan_ends_the_connection(
     assert await channel.offset(upload) == 4
 
 
+@SHOWN_AT_ONCE
 async def test_stopping_lets_a_loan_end_and_closes_what_waits(channel, pair, receives, eventually) -> None:
     upload = await channel.upload()
     gateway, idle = await channel.connect(), await channel.connect()
@@ -218,6 +224,7 @@ async def test_stopping_lets_a_loan_end_and_closes_what_waits(channel, pair, rec
     assert not channel.path.exists()
 
 
+@SHOWN_AT_ONCE
 async def test_stopping_drops_a_loan_that_takes_too_long_and_keeps_what_came(
     channel, pair, receives, descriptors, eventually
 ) -> None:

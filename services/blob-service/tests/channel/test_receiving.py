@@ -13,6 +13,10 @@ import pytest
 from blob_service.metrics import LOAN_BYTES
 from moorage.digest import Digest
 
+# Storage that shows what is written before it is flushed: by that these tests see how far a call is.
+SHOWN_AT_ONCE = pytest.mark.parametrize("storage", ["filesystem", "inmemory"], indirect=True)
+
+
 MIB = 1 << 20
 NEXT = b"GET /v2/ HTTP/1.1\r\n\r\n"
 
@@ -248,6 +252,7 @@ async def test_a_loan_without_framing_is_refused(channel, pair, receives) -> Non
     assert failed.untouched
 
 
+@SHOWN_AT_ONCE
 async def test_the_end_of_the_gateways_connection_keeps_what_came(
     channel, pair, receives, content_of, descriptors, open_loans, eventually
 ) -> None:
@@ -274,6 +279,7 @@ async def test_the_end_of_the_gateways_connection_keeps_what_came(
     assert (await again.last())[1].appended.offset == MIB + 4
 
 
+@SHOWN_AT_ONCE
 async def test_two_loans_of_one_upload_take_turns(channel, receives, eventually) -> None:
     upload = await channel.upload()
     first, second = await channel.connect(), await channel.connect()

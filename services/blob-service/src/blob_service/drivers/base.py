@@ -7,6 +7,7 @@ import builtins
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
 from datetime import timedelta
+from functools import cache
 from time import perf_counter
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -36,6 +37,12 @@ STORAGE_ACTION_SECONDS = Histogram(
 )
 
 _log = structlog.get_logger(__name__)
+
+
+@cache
+def _seconds_of(driver: str, action: str) -> Histogram:
+    """The metric of one action: to look it up costs more than to observe it."""
+    return STORAGE_ACTION_SECONDS.labels(driver, action)
 
 
 class BoundedDriver(StorageDriver):
@@ -202,7 +209,7 @@ class BoundedDriver(StorageDriver):
             self._record(action, subject, perf_counter() - started)
 
     def _record(self, action: str, subject: str, seconds: float) -> None:
-        STORAGE_ACTION_SECONDS.labels(self.name, action).observe(seconds)
+        _seconds_of(self.name, action).observe(seconds)
         _log.debug(f"{self.name}.{action}({subject})", seconds=round(seconds, 6))
 
 
@@ -241,7 +248,7 @@ class _StreamMeter:
         finally:
             seconds = perf_counter() - started
             self._seconds += seconds
-            STORAGE_ACTION_SECONDS.labels(self._driver, f"{self._stream}.{action}").observe(seconds)
+            _seconds_of(self._driver, f"{self._stream}.{action}").observe(seconds)
 
     def moved(self, size: int) -> None:
         self._bytes += size

@@ -41,6 +41,11 @@ class DriverMiddleware(StorageDriver):
         """The driver's name."""
         return self._driver.name
 
+    @property
+    def transient(self) -> StorageDriver:
+        """See `StorageDriver.transient`: the driver's own, from which nothing is redirected."""
+        return self._driver.transient
+
     async def get_content(self, path: str) -> bytes:
         """See `StorageDriver.get_content`."""
         return await self._driver.get_content(path)

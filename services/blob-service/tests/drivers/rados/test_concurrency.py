@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
+import pytest
+
 from blob_service.drivers.interface import DriverError, PathNotFoundError, StorageDriver
 
 STRIPE = 64 << 10
@@ -123,3 +125,16 @@ async def test_a_reader_that_is_left_or_cancelled_leaves_nothing_under_way(drive
     task.cancel()
     await asyncio.wait((task,))
     assert [chunk async for chunk in reader] == []
+
+
+async def test_a_call_on_a_closed_driver_is_refused(open_driver: Open) -> None:
+    driver = open_driver()
+    await driver.close()
+    for call in (
+        driver.stat("/"),
+        driver.put_content("/a", b"x"),
+        driver.writer("/a"),
+        driver.get_content("/a"),
+    ):
+        with pytest.raises(DriverError, match="the driver is closed"):
+            await call

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
+from blob_service.drivers.errors import DriverError
 from blob_service.drivers.rados.operations import Step
 from blob_service.drivers.rados.settings import NAME
 from blob_service.drivers.threads import ThreadPool
@@ -52,6 +53,8 @@ class Pool:
         self._context = context
         self._threads = ThreadPool(NAME, _THREADS)
         self._pending: set[asyncio.Future[None]] = set()
+        # librados ends the process when a context is used that was closed.
+        self._closed = False
         self.data = asyncio.Semaphore(max_inflight)
 
     async def write(self, name: str, *steps: Step, modified: int | None = None) -> None:
@@ -59,6 +62,7 @@ class Pool:
 
         `modified` is what the object then says of the time of its last change; without it, that it was now.
         """
+        self._check_open()
         operation = self._context.create_write_op()
         try:
             for step in steps:
@@ -127,7 +131,8 @@ class Pool:
         return await self._run(lambda: self._remove_if_empty(name))
 
     async def close(self) -> None:
-        """Wait for what is under way, which has its timeout, and disconnect."""
+        """Wait for what is under way, which has its timeout, and disconnect. Later calls are refused."""
+        self._closed = True
         while self._pending:
             await asyncio.wait(set(self._pending))
 
@@ -135,10 +140,16 @@ class Pool:
             self._context.close()
             self._cluster.shutdown()
 
-        await self._threads.complete(disconnect)
+        # The threads use the connection as well.
         await self._threads.close()
+        await asyncio.to_thread(disconnect)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DriverError(NAME, "the driver is closed")
 
     async def _read_omap(self, name: str, ask: Callable[[Any], tuple[Any, int]]) -> list[tuple[str, str]]:
+        self._check_open()
         operation = self._context.create_read_op()
         answer, _ = ask(operation)
         return await self._submit(
@@ -153,6 +164,7 @@ class Pool:
             with self._os_errors():
                 return call()
 
+        self._check_open()
         return await self._threads.run(run)
 
     async def _submit(
@@ -166,6 +178,7 @@ class Pool:
         `result` makes of librados' answer what is returned. It and `release` hold what librados writes to,
         which therefore stays until the operation has ended.
         """
+        self._check_open()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[_T] = loop.create_future()
         ended: asyncio.Future[None] = loop.create_future()
