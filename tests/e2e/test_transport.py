@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -11,6 +12,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from support.client import V2Client
 from support.images import make_image, make_index
+from support.processes import wait_until
 from support.registry import Stack, running_stack
 
 
@@ -43,5 +45,11 @@ def test_one_request_id_is_found_in_every_service_that_took_part(stack: Stack) -
     request_id = "id-of-one-request"
     with V2Client(stack.url) as client:
         client.http.get("/v2/team/app/manifests/none", headers={"x-request-id": request_id})
+    # The logs are written beside the requests.
     for service in ("gateway", "metadata", "blob"):
-        assert request_id in stack.processes[service].log.read_text(), service
+        log = stack.processes[service].log
+        wait_until(partial(_has, log, request_id), timeout=10, what=f"{service} logs the request")
+
+
+def _has(log: Path, text: str) -> bool:
+    return text in log.read_text()
