@@ -98,8 +98,12 @@ class CircuitBreaker:
     async def watch(self, report: Report) -> None:
         """Ask the cache again and again, and report when what is wrong with it changes."""
         reported: str | None = ""
+        task = asyncio.current_task()
         while True:
             await self._check()
+            # A client that is cancelled while it connects may say that it cannot, and nothing else.
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError
             if self.degraded != reported:
                 reported = self.degraded
                 await report(reported)
