@@ -6,11 +6,15 @@ suite, and those that our own interface adds. It runs unchanged against each dri
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 import os
 import secrets
+import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,7 @@ import pytest
 
 from blob_service.drivers import factory
 from blob_service.drivers.errors import PathNotFoundError
-from blob_service.drivers.interface import StorageDriver
+from blob_service.drivers.interface import StorageDriver, WriterBusyError
 from support.s3 import TestBucket
 
 MIB = 1 << 20
@@ -289,3 +293,74 @@ def system_calls(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[SystemCall
     ):
         monkeypatch.setattr(os, name, recorded(name, getattr(os, name)))
     return made
+
+
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+@pytest.fixture
+def run_program() -> Callable[..., Awaitable[str]]:
+    """Runs a program, and gives what it prints; the test fails with what it says if it fails."""
+
+    async def run_program(program: str, *arguments: object) -> str:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            PROGRAMS / program,
+            *map(str, arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, complaint = await process.communicate()
+        assert process.returncode == 0, complaint.decode()
+        return output.decode()
+
+    return run_program
+
+
+@asynccontextmanager
+async def writer_elsewhere(
+    name: str, parameters: Mapping[str, Any], path: str, content: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Another process that has flushed `content` to `path` and holds the writer."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        PROGRAMS / "hold_writer.py",
+        name,
+        json.dumps(parameters),
+        path,
+        content,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"flushed\n"
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+@pytest.fixture
+def check_one_process_writes() -> Callable[[StorageDriver, Mapping[str, Any]], Awaitable[None]]:
+    """Fails unless at most one process at a time writes a file, and none waits for one that died."""
+
+    async def check_one_process_writes(driver: StorageDriver, parameters: Mapping[str, Any]) -> None:
+        path = "/_uploads/1/data"
+        async with writer_elsewhere(driver.name, parameters, path, "from elsewhere") as process:
+            for append in (True, False):
+                with pytest.raises(WriterBusyError) as caught:
+                    await driver.writer(path, append=append)
+                assert str(caught.value) == f"{driver.name}: another writer holds {path}"
+            assert await driver.get_content(path) == b"from elsewhere"
+            async with await driver.writer("/_uploads/2/data") as other:
+                await other.commit()
+            process.kill()
+            await process.wait()
+            async with await driver.writer(path, append=True) as writer:
+                assert writer.size == 14
+                await writer.write(b", continued here")
+                await writer.commit()
+        assert await driver.get_content(path) == b"from elsewhere, continued here"
+
+    return check_one_process_writes

@@ -2,86 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from blob_service.drivers.interface import StorageDriver, WriterBusyError
-
-PROGRAMS = Path(__file__).parent.parent / "programs"
+from blob_service.drivers.interface import StorageDriver
 
 
-async def run(program: str, *arguments: object) -> str:
-    """What a program prints; the test fails with what it says if it fails."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        PROGRAMS / program,
-        *map(str, arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, complaint = await process.communicate()
-    assert process.returncode == 0, complaint.decode()
-    return output.decode()
-
-
-@asynccontextmanager
-async def writer_elsewhere(root: Path, path: str, content: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Another process that has flushed `content` to `path` and holds the writer."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        PROGRAMS / "hold_writer.py",
-        "filesystem",
-        json.dumps({"rootdirectory": str(root)}),
-        path,
-        content,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert await process.stdout.readline() == b"flushed\n"
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-async def test_only_one_process_at_a_time_writes_a_file(filesystem: StorageDriver, root: Path) -> None:
-    async with writer_elsewhere(root, "/_uploads/1/data", "from elsewhere") as process:
-        for append in (True, False):
-            with pytest.raises(WriterBusyError) as caught:
-                await filesystem.writer("/_uploads/1/data", append=append)
-            assert str(caught.value) == "filesystem: another writer holds /_uploads/1/data"
-        assert await filesystem.get_content("/_uploads/1/data") == b"from elsewhere"
-        async with await filesystem.writer("/_uploads/2/data") as other:
-            await other.commit()
-        process.kill()
-        await process.wait()
-        async with await filesystem.writer("/_uploads/1/data", append=True) as writer:
-            assert writer.size == 14
-            await writer.write(b", continued here")
-            await writer.commit()
-    assert await filesystem.get_content("/_uploads/1/data") == b"from elsewhere, continued here"
+async def test_only_one_process_at_a_time_writes_a_file(
+    filesystem: StorageDriver, root: Path, check_one_process_writes
+) -> None:
+    await check_one_process_writes(filesystem, {"rootdirectory": str(root)})
 
 
 @pytest.mark.parametrize(
     ("scenario", "least_kills"),
-    [("put", 30), ("put-new", 30), ("move", 40), ("append", 30), ("delete", 40)],
+    [("put", 45), ("put-new", 45), ("move", 60), ("append", 45), ("delete", 60)],
 )
 async def test_killed_at_any_system_call_it_leaves_whole_files(
-    tmp_path: Path, scenario: str, least_kills: int
+    root: Path, run_program: Callable[..., Awaitable[str]], scenario: str, least_kills: int
 ) -> None:
-    parameters = json.dumps({"rootdirectory": str(tmp_path / "storage")})
-    kills = int(await run("crash.py", "filesystem", parameters, scenario, "at-each-step"))
+    parameters = json.dumps({"rootdirectory": str(root)})
+    kills = int(await run_program("crash.py", "filesystem", parameters, scenario, "at-each-step"))
     assert kills >= least_kills
 
 
 @pytest.mark.parametrize("scenario", ["put", "put-new", "move", "append", "delete"])
-async def test_killed_at_random_it_leaves_whole_files(tmp_path: Path, scenario: str) -> None:
-    parameters = json.dumps({"rootdirectory": str(tmp_path / "storage")})
-    assert int(await run("crash.py", "filesystem", parameters, scenario, "at-random", 25)) == 25
+async def test_killed_at_random_it_leaves_whole_files(
+    root: Path, run_program: Callable[..., Awaitable[str]], scenario: str
+) -> None:
+    parameters = json.dumps({"rootdirectory": str(root)})
+    assert int(await run_program("crash.py", "filesystem", parameters, scenario, "at-random", 25)) == 25

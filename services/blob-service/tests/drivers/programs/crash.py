@@ -21,12 +21,14 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import structlog
 
 from blob_service.drivers import factory
+from blob_service.drivers.filesystem import root
+from blob_service.drivers.filesystem.openat2 import CallMissingError
 from blob_service.drivers.interface import PathNotFoundError, StorageDriver
 from blob_service.drivers.rados.pool import Pool
 
@@ -209,6 +211,12 @@ def die_in_file_system(step: int, moment: int) -> None:
 
     for name in SYSTEM_CALLS:
         setattr(os, name, dying(getattr(os, name), name))
+    # So each folder on the way is opened by a call of its own, at which to die.
+    root.open_below = without_openat2
+
+
+def without_openat2(folder: int, names: Sequence[str]) -> int:
+    raise CallMissingError
 
 
 def die_in_pool(step: int, moment: int) -> None:

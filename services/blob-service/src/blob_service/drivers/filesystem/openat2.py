@@ -31,11 +31,14 @@ _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _MISSING = {errno.ENOSYS, errno.EPERM}
 
 
+class CallMissingError(Exception):
+    """The kernel, or a sandbox around this process, does not have openat2(2)."""
+
+
 def open_below(folder: int, names: Sequence[str]) -> int:
     """A descriptor of the folder that is reached by `names` (one or more) from another one.
 
-    Raises FileNotFoundError, NotADirectoryError, OSError (ELOOP at a link), and NotImplementedError where
-    the kernel does not have the call.
+    Raises FileNotFoundError, NotADirectoryError, OSError (ELOOP at a link), CallMissingError.
     """
     path = "/".join(names).encode()
     descriptor: int = _syscall(_OPENAT2, folder, path, _HOW_POINTER, _HOW_SIZE)
@@ -43,5 +46,5 @@ def open_below(folder: int, names: Sequence[str]) -> int:
         return descriptor
     error = ctypes.get_errno()
     if error in _MISSING:
-        raise NotImplementedError("openat2")
+        raise CallMissingError
     raise OSError(error, os.strerror(error), path.decode())

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from blob_service.drivers.filesystem.failures import FileInTheWayError, LinkRefusedError
-from blob_service.drivers.filesystem.openat2 import open_below
+from blob_service.drivers.filesystem.openat2 import CallMissingError, open_below
 from blob_service.drivers.paths import ROOT, components, join
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY
@@ -79,7 +79,7 @@ class Root:
             except FileNotFoundError:
                 if not create:
                     raise
-            except NotImplementedError:
+            except CallMissingError:
                 self._has_openat2 = False
                 break
             except OSError:
