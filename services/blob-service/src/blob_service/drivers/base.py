@@ -6,6 +6,7 @@ import asyncio
 import builtins
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
+from copy import copy
 from datetime import timedelta
 from functools import cache
 from time import perf_counter
@@ -67,8 +68,8 @@ class BoundedDriver(StorageDriver):
     @property
     def transient(self) -> StorageDriver:
         """See `StorageDriver.transient`."""
-        driver = BoundedDriver(self._backend.transient)
-        driver._turns = self._turns
+        driver = copy(self)
+        driver._backend = self._backend.transient
         return driver
 
     async def get_content(self, path: str) -> bytes:

@@ -48,7 +48,6 @@ class FilesystemDriver(StorageDriver):
         self._tree = FileTree(root)
         self._pool = ThreadPool(NAME, threads)
         self._direct = direct
-        self._transient: FilesystemDriver | None = None
 
     def make_root(self) -> None:
         """Make the root if it is missing; blocks. Raises OSError if it cannot be made or is not a folder."""
@@ -62,11 +61,9 @@ class FilesystemDriver(StorageDriver):
     @property
     def transient(self) -> StorageDriver:
         """See `StorageDriver.transient`: a file's folder is not synced, only what is in the file."""
-        if self._transient is None:
-            self._transient = copy(self)
-            self._transient._tree = self._tree.transient()
-            self._transient._transient = self._transient
-        return self._transient
+        driver = copy(self)
+        driver._tree = self._tree.transient()
+        return driver
 
     async def get_content(self, path: str) -> bytes:
         """See `StorageDriver.get_content`."""

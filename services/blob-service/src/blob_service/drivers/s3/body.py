@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 from collections.abc import AsyncIterator, Callable
 
 # What is handed to the transport at once. Larger pieces would stop the loop for longer.
@@ -28,8 +29,8 @@ class Body:
         self._progressed = progressed
 
     def read(self, size: int = -1) -> bytes:
-        """Botocore asks for the method, and does not call it."""
-        raise NotImplementedError
+        """Botocore asks for the method, and does not call it: the content goes out by iteration."""
+        raise io.UnsupportedOperation("read")
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Every iteration begins at the beginning."""
