@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moorage.cli.failures import FAILURE, failures
-from moorage.cli.options import ConfigPath, log_warnings, set_up_logging
-from moorage.config import Configuration, ConfigurationError, load, parse_duration
+from moorage.cli.options import ConfigPath, duration, log_warnings, set_up_logging
+from moorage.config import Configuration, ConfigurationError, load
 
 if TYPE_CHECKING:
     from blob_service.purging import PurgeSummary
@@ -23,25 +23,14 @@ def _uploads() -> None:
     """Look after uploads."""
 
 
-def _age(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    if seconds < 0:
-        raise typer.BadParameter(f"must not be negative: {text!r}")
-    return seconds
-
-
 @app.command()
 def purge(
     config_path: ConfigPath = None,
     age: Annotated[
-        str | None,
+        float | None,
         typer.Option(
             metavar="DURATION",
+            parser=duration,
             help="How long nothing must have been written. Default: storage.maintenance.uploadpurging.age.",
             show_default=False,
         ),
@@ -52,18 +41,15 @@ def purge(
 
     The registry may run meanwhile: an upload that somebody is writing to is left alone.
     """
-    seconds = _age(age)
     with failures():
         config = load(config_path, os.environ)
         set_up_logging(config, "uploads")
         log_warnings(config)
         if config.storage.inmemory is not None:
             raise ConfigurationError("storage.inmemory", "only the blob service itself can reach its memory")
-        summary = asyncio.run(
-            _purge(
-                config, config.storage.maintenance.uploadpurging.age if seconds is None else seconds, dry_run
-            )
-        )
+        if age is None:
+            age = config.storage.maintenance.uploadpurging.age
+        summary = asyncio.run(_purge(config, age, dry_run))
         verb = "would be purged" if dry_run else "purged"
         typer.echo(
             f"{summary.found} uploads found, {summary.purged} {verb}, {summary.in_use} in use, "

@@ -9,7 +9,7 @@ import structlog
 import typer
 
 from moorage import logging
-from moorage.config import Configuration
+from moorage.config import Configuration, parse_duration
 
 log = structlog.get_logger("moorage")
 
@@ -23,6 +23,17 @@ ConfigPath = Annotated[
         help="config.yml of distribution's format. Without one: the embedded default.",
     ),
 ]
+
+
+def duration(text: str) -> float:
+    """An option's duration in seconds, 0 or more; for `parser` of typer.Option."""
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if seconds < 0:
+        raise typer.BadParameter(f"must not be negative: {text!r}")
+    return seconds
 
 
 def set_up_logging(config: Configuration, service: str) -> None:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from moorage.cli.failures import FAILURE, complain, failures
-from moorage.cli.options import ConfigPath, set_up_logging
+from moorage.cli.options import ConfigPath, duration, set_up_logging
 from moorage.config import Configuration, load
-from moorage.config.duration import parse_duration
 
 if TYPE_CHECKING:
     from blob_service.drivers.interface import Finding
@@ -26,13 +25,6 @@ app = typer.Typer(name="storage", help="Look after the storage backend.", no_arg
 @app.callback()
 def _storage() -> None:
     """Look after the storage backend."""
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 @app.command()
@@ -46,7 +38,7 @@ def check(
         float,
         typer.Option(
             metavar="DURATION",
-            parser=_duration,
+            parser=duration,
             help="Leave alone what was changed more lately: somebody may be at work on it.",
         ),
     ] = "1h",  # type: ignore[assignment]  # the parser reads the default as well
