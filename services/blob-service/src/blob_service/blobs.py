@@ -20,10 +20,10 @@ from blob_service.drivers.interface import (
 )
 from blob_service.failures import blob_unknown, digest_mismatch
 from blob_service.hashing import digest_of
-from blob_service.layout import blob_data, blob_folder
+from blob_service.layout import blob_data, blob_folder, blobs_folder
 from blob_service.locks import KeyedLocks
 from blob_service.metrics import BLOB_READ_BYTES, CORRUPT_BLOBS
-from moorage.digest import Digest
+from moorage.digest import CANONICAL_ALGORITHM, Digest, InvalidDigestError
 from moorage.errors import ErrorCode, RegistryError
 
 # What is read or stored whole, and so held in memory: twice the largest manifest that clients rely on.
@@ -191,6 +191,29 @@ class Blobs:
         except PathNotFoundError as error:
             raise blob_unknown(digest) from error
 
+    async def page(self, after: str, limit: int) -> tuple[list[Digest], bool]:
+        """The digests of the blobs after a digest ("" for none), at most `limit`, and whether more follow.
+
+        What a crash of another registry left without its bytes is among them.
+        """
+        hexa = after.removeprefix(f"{CANONICAL_ALGORITHM}:")
+        root = blobs_folder(CANONICAL_ALGORITHM)
+        found: list[Digest] = []
+        for folder in await self._children(root):
+            name = folder.rpartition("/")[2]
+            if name < hexa[: len(name)]:
+                continue
+            found += _digests(await self._children(folder, after=hexa if hexa.startswith(name) else ""))
+            if len(found) > limit:
+                return found[:limit], True
+        return found, False
+
+    async def _children(self, folder: str, *, after: str = "") -> list[str]:
+        try:
+            return await self._driver.list(folder, after=after)
+        except PathNotFoundError:
+            return []
+
     async def _find(self, digest: Digest) -> FileInfo | None:
         try:
             info = await self._driver.stat(blob_data(digest))
@@ -214,3 +237,14 @@ class Blobs:
         if expected.is_canonical:
             return expected == canonical
         return await digest_of(content, self._executor, expected.algorithm) == expected
+
+
+def _digests(paths: Sequence[str]) -> list[Digest]:
+    """The digests that name these folders; what else lies there is left out."""
+    digests = []
+    for path in paths:
+        try:
+            digests.append(Digest.parse(f"{CANONICAL_ALGORITHM}:{path.rpartition('/')[2]}"))
+        except InvalidDigestError:
+            log.warning("something that is no blob lies among the blobs", path=path)
+    return digests

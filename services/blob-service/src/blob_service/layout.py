@@ -51,7 +51,12 @@ class UploadKey:
 
 def blob_folder(digest: Digest) -> str:
     """The folder that holds one blob and nothing else."""
-    return f"{ROOT}/blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}"
+    return f"{blobs_folder(digest.algorithm)}/{digest.hex[:2]}/{digest.hex}"
+
+
+def blobs_folder(algorithm: str) -> str:
+    """The folder that holds the blobs of an algorithm, in folders named after their first two digits."""
+    return f"{ROOT}/blobs/{algorithm}"
 
 
 def blob_data(digest: Digest) -> str:

@@ -57,3 +57,18 @@ class Blobs:
         """
         request = blob_pb2.PutRequest(content=content, digest=str(digest))
         await self._service.call(lambda instance: instance.blobs.Put, request)
+
+    async def page(self, after: str, limit: int) -> tuple[list[Digest], bool]:
+        """The digests of all blobs after a digest ("" for none), at most `limit`; whether more follow."""
+        request = blob_pb2.ListBlobsRequest(after=after, limit=limit)
+        reply = await self._service.call(lambda instance: instance.blobs.List, request)
+        return [Digest.parse(each) for each in reply.digests], reply.more
+
+    async def delete(self, digest: Digest) -> None:
+        """Remove a blob's bytes, if they are there."""
+        request = blob_pb2.DeleteRequest(digest=str(digest))
+        try:
+            await self._service.call(lambda instance: instance.blobs.Delete, request)
+        except RegistryError as error:
+            if error.code is not ErrorCode.BLOB_UNKNOWN:
+                raise

@@ -9,6 +9,7 @@ its memory grows with the registry.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metadata_service.layout import MANIFESTS, ROOT
@@ -34,8 +35,10 @@ _GLANCE = 8
 class Catalog:
     """Lists repositories. Raises RegistryError when the storage fails."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Objects, markers: Sequence[str] = (MANIFESTS,)) -> None:
+        """`markers` are the names of which a folder must have one to be listed."""
         self._objects = objects
+        self._markers = markers
 
     async def page(self, last: str, limit: int) -> tuple[list[str], bool]:
         """The repositories after `last`, at most `limit`, and whether there are more."""
@@ -55,19 +58,22 @@ class Catalog:
                     return page, True
                 page.append(node.name)
             if node.leads_on:
-                path.append(_Level(self._objects, node.name))
+                path.append(self._level(node.name))
         return page, False
 
     def _resume(self, last: str) -> list[_Level]:
         """Where the walk stands after `last`, there or not."""
-        path = [_Level(self._objects, "")]
+        path = [self._level("")]
         for component in last.split("/") if last else ():
             path[-1].after = component
             name = _join(path[-1].name, component)
             if not _is_name(name):
                 break
-            path.append(_Level(self._objects, name))
+            path.append(self._level(name))
         return path
+
+    def _level(self, name: str) -> _Level:
+        return _Level(self._objects, self._markers, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +89,9 @@ class _Node:
 class _Level:
     """A folder that the walk is in: its children in order, from the one after `after`."""
 
-    def __init__(self, objects: Objects, name: str) -> None:
+    def __init__(self, objects: Objects, markers: Sequence[str], name: str) -> None:
         self.name = name
+        self._markers = markers
         self.after = ""
         self._objects = objects
         self._names: deque[str] = deque()
@@ -124,11 +131,11 @@ class _Level:
                 self._nodes.append(node)
 
     async def _is_repository(self, name: str, folder: Folder) -> bool:
-        if MANIFESTS in folder.names:
+        if any(marker in folder.names for marker in self._markers):
             return True
-        if not folder.truncated or folder.names[-1:] > (MANIFESTS,):
+        if not folder.truncated or folder.names[-1:] > (max(self._markers),):
             return False
-        return (await self._objects.exist([f"{_path(name)}/{MANIFESTS}"]))[0]
+        return any(await self._objects.exist([f"{_path(name)}/{marker}" for marker in self._markers]))
 
 
 def _join(parent: str, name: str) -> str:

@@ -59,7 +59,7 @@ class Repository:
 
     def revision_link(self, digest: Digest) -> str:
         """The link that makes a blob one of the repository's manifests."""
-        return f"{self.manifests}/revisions/{_address(digest)}/{LINK}"
+        return f"{self.revisions}/{_address(digest)}/{LINK}"
 
     def tag(self, tag: str) -> str:
         """A tag's folder."""
@@ -69,9 +69,18 @@ class Repository:
         """The link to the manifest that a tag names."""
         return f"{self.tag(tag)}/{CURRENT_LINK}"
 
+    def tag_indexes(self, tag: str, algorithm: str) -> str:
+        """The folder of what a tag names or once named, by digests of one algorithm."""
+        return f"{self.tag(tag)}/index/{algorithm}"
+
     def tag_index(self, tag: str, digest: Digest) -> str:
         """The link to a manifest that a tag names or once named."""
-        return f"{self.tag(tag)}/index/{_address(digest)}/{LINK}"
+        return f"{self.tag_indexes(tag, digest.algorithm)}/{digest.hex}/{LINK}"
+
+    @property
+    def revisions(self) -> str:
+        """The folder of manifests."""
+        return f"{self.manifests}/revisions"
 
     def referrers(self, subject: Digest, algorithm: str) -> str:
         """The folder of a subject's referrers whose digests are of one algorithm."""

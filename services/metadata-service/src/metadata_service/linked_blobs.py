@@ -7,7 +7,8 @@ tells whether another repository has the blob.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 
 import structlog
 
@@ -123,6 +124,29 @@ class LinkedBlobs:
         revoking = Revoked(repository.name, digests=tuple(map(str, digests)))
         if not await self._changes.run(remove, revoking=revoking):
             raise blob_unknown(digest)
+
+    async def remove_links(self, repository: Repository, links: Mapping[Digest, Digest]) -> None:
+        """Remove links to blobs that go, whatever the configuration says of deletes.
+
+        `links` has the canonical digest for each digest that is linked.
+        """
+
+        async def remove() -> None:
+            async with AsyncExitStack() as stack:
+                for canonical in sorted(set(links.values()), key=str):
+                    key = blob_key(repository.name, canonical)
+                    await stack.enter_async_context(self._changes.removing(key))
+                async with self._descriptors.removing(repository.name, list(links)):
+                    # The canonical ones first: they are the ones that revoke.
+                    ordered = sorted(links, key=lambda digest: not digest.is_canonical)
+                    await self._objects.delete([repository.layer_link(each) for each in ordered])
+
+        await self._changes.run(remove, revoking=Revoked(repository.name, digests=tuple(map(str, links))))
+
+    def forget_bytes(self, digests: Iterable[Digest]) -> None:
+        """The bytes of these blobs are gone."""
+        for digest in digests:
+            self._seen.discard(digest)
 
     async def _ask_both(
         self, repository: Repository, digest: Digest

@@ -12,7 +12,10 @@ from metadata_service.blobs import Blobs
 from metadata_service.cache import Report, RepositoryDescriptors, open_cache
 from metadata_service.catalog import Catalog
 from metadata_service.changes import Changes
+from metadata_service.garbage import Collector
+from metadata_service.garbage.survey import Surveyor
 from metadata_service.health import Health
+from metadata_service.layout import LAYERS, MANIFESTS
 from metadata_service.leases import Leases
 from metadata_service.linked_blobs import LinkedBlobs
 from metadata_service.links import Links
@@ -117,6 +120,15 @@ def build_registry(
         max_size=config.http.limits.manifestsize,
     )
     lookups = Lookups(linked_blobs, manifests)
+    collector = Collector(
+        surveyor=Surveyor(objects=objects, links=links, blobs=blobs, stored=stored, tags=tags),
+        catalog=Catalog(objects, (LAYERS, MANIFESTS)),
+        blobs=blobs,
+        linked_blobs=linked_blobs,
+        manifests=manifests,
+        tags=tags,
+        read_only=config.storage.maintenance.readonly.enabled,
+    )
     return Registry(
         blobs=linked_blobs,
         manifests=manifests,
@@ -126,6 +138,8 @@ def build_registry(
         lookups=lookups,
         resolver=Resolver(lookups, leases),
         leases=leases,
+        collector=collector,
+        storage=config.storage.location,
     )
 
 

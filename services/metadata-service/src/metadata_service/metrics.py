@@ -30,3 +30,11 @@ REVOCATIONS = Counter(
 REVOCATION_WAIT = Histogram(
     "moorage_metadata_revocation_wait_seconds", "How long changes waited for gateways before they began."
 )
+COLLECTIONS = Counter(
+    "moorage_garbage_collections_total", "Garbage collections that ended, by outcome.", ["outcome"]
+)
+COLLECTED = Counter(
+    "moorage_garbage_collected_total",
+    "What garbage collections removed, by kind: manifest, link or blob.",
+    ["kind"],
+)

@@ -11,6 +11,9 @@ from typing import Any
 
 from metadata_service.catalog import Catalog
 from metadata_service.deadline import within
+from metadata_service.garbage import Collector, Options
+from metadata_service.garbage.events import Marked
+from metadata_service.garbage.messages import as_message
 from metadata_service.leases import Leases, serve_lease
 from metadata_service.linked_blobs import LinkedBlobs
 from metadata_service.manifests.store import Manifests
@@ -38,6 +41,9 @@ class Registry:
     lookups: Lookups
     resolver: Resolver
     leases: Leases
+    collector: Collector
+    storage: str
+    """Which storage it is all in (Storage.location)."""
 
 
 class Metadata(MetadataServicer):
@@ -177,6 +183,24 @@ class Metadata(MetadataServicer):
             return metadata_pb2.ListReferrersResponse(
                 referrers=[_referrer(each) for each in page.referrers], more=page.more
             )
+
+    async def CollectGarbage(
+        self, request: metadata_pb2.CollectGarbageRequest, context: _Context
+    ) -> AsyncIterator[metadata_pb2.CollectGarbageResponse]:
+        """See metadata.proto. It has no deadline of its own: each of its steps has one."""
+        options = Options(
+            dry_run=request.dry_run, delete_untagged=request.delete_untagged, force=request.force
+        )
+        async with aclosing(self._registry.collector.collect(options)) as events:
+            async for event in events:
+                if not (request.quiet and isinstance(event, Marked)):
+                    yield as_message(event)
+
+    async def DescribeStorage(
+        self, request: metadata_pb2.DescribeStorageRequest, context: _Context
+    ) -> metadata_pb2.DescribeStorageResponse:
+        """See metadata.proto."""
+        return metadata_pb2.DescribeStorageResponse(location=self._registry.storage)
 
     @asynccontextmanager
     async def _call(self, context: _Context) -> AsyncIterator[None]:

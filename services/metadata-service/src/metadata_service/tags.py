@@ -7,7 +7,7 @@ gone (registries before this one leave such tags behind) is listed, cannot be pu
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 from metadata_service.changes import Changes, tag_key
 from metadata_service.layout import CURRENT_LINK, Repository
@@ -22,8 +22,9 @@ from moorage.reference import InvalidReferenceError, parse_tag
 # so they are large; so many of the longest names still fit a message.
 MAX_PAGE = 100_000
 
-# Tags that are read together in a scan.
+# Tags that are read together in a scan, and notes of each that are listed.
 _SCAN = 64
+_NOTES = 1000
 
 
 class Tags:
@@ -60,6 +61,33 @@ class Tags:
         if not tags:
             await self._require(repository)
         return tags, position is not None
+
+    async def all(self, repository: Repository) -> AsyncIterator[tuple[str, Digest]]:
+        """Every tag with the digest that it names, in the order of a scan; not one that names none."""
+        position: str | None = ""
+        while position is not None:
+            names, position = await self._next(repository, position, _SCAN * self._concurrency)
+            targets = await self._links.read([repository.tag_current(tag) for tag in names])
+            for tag, target in zip(names, targets, strict=True):
+                if target is not None:
+                    yield tag, target
+
+    async def forget(self, repository: Repository, digests: Collection[Digest]) -> None:
+        """Remove the notes that a tag once named one of these manifests."""
+        position: str | None = ""
+        while position is not None:
+            tags, position = await self._next(repository, position, _SCAN * self._concurrency)
+            for algorithm in sorted({digest.algorithm for digest in digests}):
+                some = {digest.hex: digest for digest in digests if digest.algorithm == algorithm}
+                folders = [repository.tag_indexes(tag, algorithm) for tag in tags]
+                notes: list[str] = []
+                for tag, folder in zip(
+                    tags, await self._objects.list_folders(folders, limit=_NOTES), strict=True
+                ):
+                    # Of a tag that was moved very often only a part was listed.
+                    names = some if folder.truncated else folder.names
+                    notes += [repository.tag_index(tag, some[name]) for name in names if name in some]
+                await self._objects.delete(notes)
 
     async def remove(self, repository: Repository, tag: str) -> bool:
         """Remove a tag; false if it was not there."""

@@ -165,6 +165,10 @@ class TagLookup(_Parameters):
     concurrencylimit: Count = 0
 
 
+# What says where a driver's content lies.
+_LOCATION = ("rootdirectory", "conffile", "poolname", "namespace", "regionendpoint", "region", "bucket")
+
+
 class Storage(_Parameters):
     """`storage`: exactly one driver, and the sections that go with any driver."""
 
@@ -206,6 +210,16 @@ class Storage(_Parameters):
     def driver_parameters(self) -> Mapping[str, Any]:
         """The driver's parameters, defaults filled in, under the names that the YAML has."""
         return self._driver()[1].model_dump()
+
+    @property
+    def location(self) -> str:
+        """Where the content lies, as far as the configuration says: two that differ have different content.
+
+        No secret is in it.
+        """
+        parameters = self.driver_parameters
+        places = [f"{key} {parameters[key]}" for key in _LOCATION if parameters.get(key)]
+        return ", ".join([self.driver_name, *places])
 
     def _driver(self) -> tuple[str, Section]:
         for name in type(self).model_fields:

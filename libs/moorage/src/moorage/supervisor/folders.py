@@ -50,7 +50,7 @@ async def held(data: Path) -> AsyncIterator[Folders]:
     with _open_lock(data) as lock:
         await _take(lock, data)
         _remove_left_over(Path(lock.read().strip()))
-        runtime = _make_runtime_folder(os.environ)
+        runtime = make_runtime_folder(os.environ)
         try:
             _note(lock, str(runtime))
             yield Folders(data, runtime, lock.fileno())
@@ -106,7 +106,18 @@ def shared_secret(data: Path) -> str:
     return secret
 
 
-def _make_runtime_folder(environ: Mapping[str, str]) -> Path:
+def runtime_folder(data: Path) -> Path | None:
+    """The folder of the sockets of the `moorage up` that holds this data folder; None when none does."""
+    try:
+        with open(data / _LOCK, encoding="utf-8") as lock:
+            noted = lock.read().strip()
+    except FileNotFoundError:
+        return None
+    return Path(noted) if noted else None
+
+
+def make_runtime_folder(environ: Mapping[str, str]) -> Path:
+    """A new folder for sockets, mode 0700; raises OSError when there is no place for one."""
     for parent in (environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"):  # noqa: S108  mkdtemp
         if not parent.startswith("/") or not os.access(parent, os.W_OK | os.X_OK):
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from moorage.config import Configuration
@@ -45,7 +45,11 @@ def socket_of(name: str, runtime: Path) -> Address:
 
 
 def backend_programs(
-    config: Configuration, config_path: Path, runtime: Path, environment: Mapping[str, str]
+    config: Configuration,
+    config_path: Path | None,
+    runtime: Path,
+    environment: Mapping[str, str],
+    names: Sequence[str] = BACKENDS,
 ) -> list[Program]:
     """The services behind the gateway, in the order in which they stop: a caller before its callee."""
 
@@ -57,7 +61,7 @@ def backend_programs(
 
         return Program(name, serve_command(name, config_path), environment, is_healthy, drain_limit(config))
 
-    return [backend(name) for name in BACKENDS]
+    return [backend(name) for name in names]
 
 
 def _addresses(name: str, config: Configuration, runtime: Path) -> list[Address]:

@@ -71,6 +71,11 @@ class BlobStoreStub:
                 request_serializer=moorage_dot_v1_dot_blob__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=moorage_dot_v1_dot_blob__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.List = channel.unary_unary(
+                '/moorage.v1.BlobStore/List',
+                request_serializer=moorage_dot_v1_dot_blob__pb2.ListBlobsRequest.SerializeToString,
+                response_deserializer=moorage_dot_v1_dot_blob__pb2.ListBlobsResponse.FromString,
+                _registered_method=True)
 
 
 class BlobStoreServicer:
@@ -136,6 +141,13 @@ class BlobStoreServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def List(self, request, context):
+        """A page of the digests of all blobs, in order. Only garbage collection calls it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BlobStoreServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -173,6 +185,11 @@ def add_BlobStoreServicer_to_server(servicer, server):
                     servicer.Delete,
                     request_deserializer=moorage_dot_v1_dot_blob__pb2.DeleteRequest.FromString,
                     response_serializer=moorage_dot_v1_dot_blob__pb2.DeleteResponse.SerializeToString,
+            ),
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=moorage_dot_v1_dot_blob__pb2.ListBlobsRequest.FromString,
+                    response_serializer=moorage_dot_v1_dot_blob__pb2.ListBlobsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -366,6 +383,33 @@ class BlobStore:
             '/moorage.v1.BlobStore/Delete',
             moorage_dot_v1_dot_blob__pb2.DeleteRequest.SerializeToString,
             moorage_dot_v1_dot_blob__pb2.DeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moorage.v1.BlobStore/List',
+            moorage_dot_v1_dot_blob__pb2.ListBlobsRequest.SerializeToString,
+            moorage_dot_v1_dot_blob__pb2.ListBlobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -68,6 +68,8 @@ class BlobStoreStub:
     """
     Delete: _grpc.UnaryUnaryMultiCallable[_blob_pb2.DeleteRequest, _blob_pb2.DeleteResponse]
     """Removes a blob's bytes. Only garbage collection calls it. BLOB_UNKNOWN if it is not there."""
+    List: _grpc.UnaryUnaryMultiCallable[_blob_pb2.ListBlobsRequest, _blob_pb2.ListBlobsResponse]
+    """A page of the digests of all blobs, in order. Only garbage collection calls it."""
 
 @_typing.type_check_only
 class BlobStoreAsyncStub(BlobStoreStub):
@@ -105,6 +107,8 @@ class BlobStoreAsyncStub(BlobStoreStub):
     """
     Delete: _aio.UnaryUnaryMultiCallable[_blob_pb2.DeleteRequest, _blob_pb2.DeleteResponse]  # type: ignore[assignment]
     """Removes a blob's bytes. Only garbage collection calls it. BLOB_UNKNOWN if it is not there."""
+    List: _aio.UnaryUnaryMultiCallable[_blob_pb2.ListBlobsRequest, _blob_pb2.ListBlobsResponse]  # type: ignore[assignment]
+    """A page of the digests of all blobs, in order. Only garbage collection calls it."""
 
 class BlobStoreServicer(metaclass=_abc_1.ABCMeta):
     """Content-addressed blobs, shared by all repositories. Who may see a blob is not decided here: the metadata service
@@ -181,6 +185,14 @@ class BlobStoreServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_blob_pb2.DeleteResponse, _abc.Awaitable[_blob_pb2.DeleteResponse]]:
         """Removes a blob's bytes. Only garbage collection calls it. BLOB_UNKNOWN if it is not there."""
+
+    @_abc_1.abstractmethod
+    def List(
+        self,
+        request: _blob_pb2.ListBlobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_blob_pb2.ListBlobsResponse, _abc.Awaitable[_blob_pb2.ListBlobsResponse]]:
+        """A page of the digests of all blobs, in order. Only garbage collection calls it."""
 
 def add_BlobStoreServicer_to_server(servicer: BlobStoreServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

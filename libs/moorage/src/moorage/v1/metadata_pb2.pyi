@@ -11,6 +11,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from moorage.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
@@ -601,6 +602,199 @@ class ListReferrersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListReferrersResponse: _TypeAlias = ListReferrersResponse  # noqa: Y015
+
+@_typing.final
+class CollectGarbageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    DELETE_UNTAGGED_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    QUIET_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Only say what would be removed."""
+    delete_untagged: _builtins.bool
+    """Also manifests that no tag names, unless a manifest that stays needs them: an index its children, a subject its
+    referrers.
+    """
+    force: _builtins.bool
+    """Even though the registry takes pushes: what is pushed meanwhile can be lost."""
+    quiet: _builtins.bool
+    """Leave out what is marked, which is most of the stream."""
+    def __init__(
+        self,
+        *,
+        dry_run: _builtins.bool = ...,
+        delete_untagged: _builtins.bool = ...,
+        force: _builtins.bool = ...,
+        quiet: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_untagged", b"delete_untagged", "dry_run", b"dry_run", "force", b"force", "quiet", b"quiet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectGarbageRequest: _TypeAlias = CollectGarbageRequest  # noqa: Y015
+
+@_typing.final
+class CollectGarbageResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CollectGarbageResponse._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: CollectGarbageResponse._Kind.ValueType  # 0
+        KIND_MANIFEST: CollectGarbageResponse._Kind.ValueType  # 1
+        KIND_BLOB: CollectGarbageResponse._Kind.ValueType  # 2
+        KIND_LINK: CollectGarbageResponse._Kind.ValueType  # 3
+        """A repository's link to a blob."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_UNSPECIFIED: CollectGarbageResponse.Kind.ValueType  # 0
+    KIND_MANIFEST: CollectGarbageResponse.Kind.ValueType  # 1
+    KIND_BLOB: CollectGarbageResponse.Kind.ValueType  # 2
+    KIND_LINK: CollectGarbageResponse.Kind.ValueType  # 3
+    """A repository's link to a blob."""
+
+    @_typing.final
+    class Item(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        REPOSITORY_FIELD_NUMBER: _builtins.int
+        DIGEST_FIELD_NUMBER: _builtins.int
+        SIZE_FIELD_NUMBER: _builtins.int
+        kind: Global___CollectGarbageResponse.Kind.ValueType
+        repository: _builtins.str
+        """Empty for a blob that goes: it belongs to no repository."""
+        digest: _builtins.str
+        size: _builtins.int
+        """Bytes of a blob that goes."""
+        def __init__(
+            self,
+            *,
+            kind: Global___CollectGarbageResponse.Kind.ValueType = ...,
+            repository: _builtins.str = ...,
+            digest: _builtins.str = ...,
+            size: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "kind", b"kind", "repository", b"repository", "size", b"size"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Summary(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        REPOSITORIES_FIELD_NUMBER: _builtins.int
+        MARKED_FIELD_NUMBER: _builtins.int
+        BLOBS_FIELD_NUMBER: _builtins.int
+        MANIFESTS_FIELD_NUMBER: _builtins.int
+        LINKS_FIELD_NUMBER: _builtins.int
+        BYTES_FIELD_NUMBER: _builtins.int
+        repositories: _builtins.int
+        marked: _builtins.int
+        """Blobs that stay, those of manifests among them."""
+        blobs: _builtins.int
+        """What was removed, or in a dry run would be."""
+        manifests: _builtins.int
+        links: _builtins.int
+        bytes: _builtins.int
+        """Bytes of the removed blobs."""
+        def __init__(
+            self,
+            *,
+            repositories: _builtins.int = ...,
+            marked: _builtins.int = ...,
+            blobs: _builtins.int = ...,
+            manifests: _builtins.int = ...,
+            links: _builtins.int = ...,
+            bytes: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs", "bytes", b"bytes", "links", b"links", "manifests", b"manifests", "marked", b"marked", "repositories", b"repositories"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REPOSITORY_FIELD_NUMBER: _builtins.int
+    MARKED_FIELD_NUMBER: _builtins.int
+    ELIGIBLE_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    repository: _builtins.str
+    """The name of the repository that is looked at now."""
+    @_builtins.property
+    def marked(self) -> Global___CollectGarbageResponse.Item: ...
+    @_builtins.property
+    def eligible(self) -> Global___CollectGarbageResponse.Item:
+        """It is removed, or in a dry run would be."""
+
+    @_builtins.property
+    def missing(self) -> Global___CollectGarbageResponse.Item:
+        """A manifest whose bytes are missing. It keeps nothing."""
+
+    @_builtins.property
+    def summary(self) -> Global___CollectGarbageResponse.Summary: ...
+    def __init__(
+        self,
+        *,
+        repository: _builtins.str = ...,
+        marked: Global___CollectGarbageResponse.Item | None = ...,
+        eligible: Global___CollectGarbageResponse.Item | None = ...,
+        missing: Global___CollectGarbageResponse.Item | None = ...,
+        summary: Global___CollectGarbageResponse.Summary | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eligible", b"eligible", "event", b"event", "marked", b"marked", "missing", b"missing", "repository", b"repository", "summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["eligible", b"eligible", "event", b"event", "marked", b"marked", "missing", b"missing", "repository", b"repository", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["repository", "marked", "eligible", "missing", "summary"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___CollectGarbageResponse: _TypeAlias = CollectGarbageResponse  # noqa: Y015
+
+@_typing.final
+class DescribeStorageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeStorageRequest: _TypeAlias = DescribeStorageRequest  # noqa: Y015
+
+@_typing.final
+class DescribeStorageResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOCATION_FIELD_NUMBER: _builtins.int
+    location: _builtins.str
+    """For people, and to be compared: the driver and its place, without secrets."""
+    def __init__(
+        self,
+        *,
+        location: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeStorageResponse: _TypeAlias = DescribeStorageResponse  # noqa: Y015
 
 @_typing.final
 class ResolveRequest(_message.Message):

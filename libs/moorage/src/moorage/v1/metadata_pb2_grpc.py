@@ -94,6 +94,16 @@ class MetadataStub:
                 request_serializer=moorage_dot_v1_dot_metadata__pb2.ListReferrersRequest.SerializeToString,
                 response_deserializer=moorage_dot_v1_dot_metadata__pb2.ListReferrersResponse.FromString,
                 _registered_method=True)
+        self.CollectGarbage = channel.unary_stream(
+                '/moorage.v1.Metadata/CollectGarbage',
+                request_serializer=moorage_dot_v1_dot_metadata__pb2.CollectGarbageRequest.SerializeToString,
+                response_deserializer=moorage_dot_v1_dot_metadata__pb2.CollectGarbageResponse.FromString,
+                _registered_method=True)
+        self.DescribeStorage = channel.unary_unary(
+                '/moorage.v1.Metadata/DescribeStorage',
+                request_serializer=moorage_dot_v1_dot_metadata__pb2.DescribeStorageRequest.SerializeToString,
+                response_deserializer=moorage_dot_v1_dot_metadata__pb2.DescribeStorageResponse.FromString,
+                _registered_method=True)
 
 
 class MetadataServicer:
@@ -191,6 +201,23 @@ class MetadataServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CollectGarbage(self, request, context):
+        """Removes what nothing refers to: blobs that no manifest needs, the links to them and, if asked to, manifests without
+        a tag. The stream tells what it does as it does it; its last message is the summary. UNSUPPORTED unless the
+        registry is read-only or the request forces it, UNAVAILABLE while another collection runs, MANIFEST_INVALID, and
+        nothing was removed, if a manifest cannot be read. A caller that goes away stops it between two steps.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeStorage(self, request, context):
+        """Which storage the registry is in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MetadataServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -253,6 +280,16 @@ def add_MetadataServicer_to_server(servicer, server):
                     servicer.ListReferrers,
                     request_deserializer=moorage_dot_v1_dot_metadata__pb2.ListReferrersRequest.FromString,
                     response_serializer=moorage_dot_v1_dot_metadata__pb2.ListReferrersResponse.SerializeToString,
+            ),
+            'CollectGarbage': grpc.unary_stream_rpc_method_handler(
+                    servicer.CollectGarbage,
+                    request_deserializer=moorage_dot_v1_dot_metadata__pb2.CollectGarbageRequest.FromString,
+                    response_serializer=moorage_dot_v1_dot_metadata__pb2.CollectGarbageResponse.SerializeToString,
+            ),
+            'DescribeStorage': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeStorage,
+                    request_deserializer=moorage_dot_v1_dot_metadata__pb2.DescribeStorageRequest.FromString,
+                    response_serializer=moorage_dot_v1_dot_metadata__pb2.DescribeStorageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -579,6 +616,60 @@ class Metadata:
             '/moorage.v1.Metadata/ListReferrers',
             moorage_dot_v1_dot_metadata__pb2.ListReferrersRequest.SerializeToString,
             moorage_dot_v1_dot_metadata__pb2.ListReferrersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectGarbage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/moorage.v1.Metadata/CollectGarbage',
+            moorage_dot_v1_dot_metadata__pb2.CollectGarbageRequest.SerializeToString,
+            moorage_dot_v1_dot_metadata__pb2.CollectGarbageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeStorage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moorage.v1.Metadata/DescribeStorage',
+            moorage_dot_v1_dot_metadata__pb2.DescribeStorageRequest.SerializeToString,
+            moorage_dot_v1_dot_metadata__pb2.DescribeStorageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -73,6 +73,14 @@ class MetadataStub:
     """Repositories in path-wise order ('/' sorts lowest)."""
     ListReferrers: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.ListReferrersRequest, _metadata_pb2.ListReferrersResponse]
     """Manifests of the repository whose subject is the digest; empty for none, never an error."""
+    CollectGarbage: _grpc.UnaryStreamMultiCallable[_metadata_pb2.CollectGarbageRequest, _metadata_pb2.CollectGarbageResponse]
+    """Removes what nothing refers to: blobs that no manifest needs, the links to them and, if asked to, manifests without
+    a tag. The stream tells what it does as it does it; its last message is the summary. UNSUPPORTED unless the
+    registry is read-only or the request forces it, UNAVAILABLE while another collection runs, MANIFEST_INVALID, and
+    nothing was removed, if a manifest cannot be read. A caller that goes away stops it between two steps.
+    """
+    DescribeStorage: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.DescribeStorageRequest, _metadata_pb2.DescribeStorageResponse]
+    """Which storage the registry is in."""
 
 @_typing.type_check_only
 class MetadataAsyncStub(MetadataStub):
@@ -115,6 +123,14 @@ class MetadataAsyncStub(MetadataStub):
     """Repositories in path-wise order ('/' sorts lowest)."""
     ListReferrers: _aio.UnaryUnaryMultiCallable[_metadata_pb2.ListReferrersRequest, _metadata_pb2.ListReferrersResponse]  # type: ignore[assignment]
     """Manifests of the repository whose subject is the digest; empty for none, never an error."""
+    CollectGarbage: _aio.UnaryStreamMultiCallable[_metadata_pb2.CollectGarbageRequest, _metadata_pb2.CollectGarbageResponse]  # type: ignore[assignment]
+    """Removes what nothing refers to: blobs that no manifest needs, the links to them and, if asked to, manifests without
+    a tag. The stream tells what it does as it does it; its last message is the summary. UNSUPPORTED unless the
+    registry is read-only or the request forces it, UNAVAILABLE while another collection runs, MANIFEST_INVALID, and
+    nothing was removed, if a manifest cannot be read. A caller that goes away stops it between two steps.
+    """
+    DescribeStorage: _aio.UnaryUnaryMultiCallable[_metadata_pb2.DescribeStorageRequest, _metadata_pb2.DescribeStorageResponse]  # type: ignore[assignment]
+    """Which storage the registry is in."""
 
 class MetadataServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -226,5 +242,25 @@ class MetadataServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_metadata_pb2.ListReferrersResponse, _abc.Awaitable[_metadata_pb2.ListReferrersResponse]]:
         """Manifests of the repository whose subject is the digest; empty for none, never an error."""
+
+    @_abc_1.abstractmethod
+    def CollectGarbage(
+        self,
+        request: _metadata_pb2.CollectGarbageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_metadata_pb2.CollectGarbageResponse], _abc.AsyncIterator[_metadata_pb2.CollectGarbageResponse]]:
+        """Removes what nothing refers to: blobs that no manifest needs, the links to them and, if asked to, manifests without
+        a tag. The stream tells what it does as it does it; its last message is the summary. UNSUPPORTED unless the
+        registry is read-only or the request forces it, UNAVAILABLE while another collection runs, MANIFEST_INVALID, and
+        nothing was removed, if a manifest cannot be read. A caller that goes away stops it between two steps.
+        """
+
+    @_abc_1.abstractmethod
+    def DescribeStorage(
+        self,
+        request: _metadata_pb2.DescribeStorageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metadata_pb2.DescribeStorageResponse, _abc.Awaitable[_metadata_pb2.DescribeStorageResponse]]:
+        """Which storage the registry is in."""
 
 def add_MetadataServicer_to_server(servicer: MetadataServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -20,6 +20,9 @@ MEDIA_TYPE = "application/octet-stream"
 
 MAX_DIGESTS = 1000
 
+# Digests in a page: 10,000 are less than a megabyte.
+MAX_PAGE = 10_000
+
 # The call's servicer context; grpcio types it differently in each handler shape.
 _Context = Any
 
@@ -91,6 +94,15 @@ class BlobStore(BlobStoreServicer):
         with storage_failures():
             await self._blobs.delete(digest)
         return blob_pb2.DeleteResponse()
+
+    async def List(self, request: blob_pb2.ListBlobsRequest, context: _Context) -> blob_pb2.ListBlobsResponse:
+        """See blob.proto."""
+        if request.limit < 0:
+            raise RegistryError(ErrorCode.PAGINATION_NUMBER_INVALID, {"n": request.limit})
+        after = str(parse_digest(request.after)) if request.after else ""
+        with storage_failures():
+            digests, more = await self._blobs.page(after, min(request.limit or MAX_PAGE, MAX_PAGE))
+        return blob_pb2.ListBlobsResponse(digests=map(str, digests), more=more)
 
 
 def descriptor_of(blob: Blob) -> common_pb2.Descriptor:

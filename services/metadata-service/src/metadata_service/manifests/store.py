@@ -13,6 +13,7 @@ the delete can be repeated and goes on where it was cut off, and no tag is left 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from metadata_service.blobs import Blobs
@@ -43,6 +44,27 @@ class Pushed:
     digest: Digest
     manifest: Manifest
     tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A manifest of a repository: its canonical digest, the others that lead to it, and its subject."""
+
+    canonical: Digest
+    aliases: tuple[Digest, ...]
+    subject: Digest | None
+
+    @property
+    def digests(self) -> tuple[Digest, ...]:
+        """All its digests; the canonical one, whose link is what makes it a manifest, comes first."""
+        return (self.canonical, *self.aliases)
+
+    def links(self, repository: Repository) -> list[str]:
+        """The links that go with it, in the order in which they have to."""
+        links = [repository.revision_link(each) for each in self.digests]
+        if self.subject is not None:
+            links += [repository.referrer_link(self.subject, each) for each in self.digests]
+        return links
 
 
 class Manifests:
@@ -166,6 +188,19 @@ class Manifests:
         if not await self._changes.run(lambda: self._tags.remove(repository, tag), revoking=revoking):
             raise manifest_unknown(repository, tag)
 
+    async def remove(self, repository: Repository, revisions: Sequence[Revision]) -> None:
+        """Remove manifests that no tag names, whatever the configuration says of deletes."""
+
+        async def remove() -> None:
+            async with AsyncExitStack() as stack:
+                for revision in sorted(revisions, key=lambda each: str(each.canonical)):
+                    key = manifest_key(repository.name, revision.canonical)
+                    await stack.enter_async_context(self._changes.removing(key))
+                await self._objects.delete([link for each in revisions for link in each.links(repository)])
+
+        digests = tuple(str(digest) for revision in revisions for digest in revision.digests)
+        await self._changes.run(remove, revoking=Revoked(repository.name, digests=digests))
+
     async def _find(self, repository: Repository, digest: Digest, reference: Digest | str) -> StoredManifest:
         manifest = await self._stored.find(repository, digest)
         if manifest is None:
@@ -184,10 +219,8 @@ class Manifests:
             # Whatever other digests it was pushed under.
             digests |= {Digest.of(manifest.content, algorithm) for algorithm in SUPPORTED_ALGORITHMS}
         tags = await self._tags.remove_naming(repository, digests)
-        ordered = [canonical, *sorted(digests - {canonical}, key=str)]
-        links = [repository.revision_link(each) for each in ordered]
-        if manifest is not None and manifest.subject is not None:
-            links += [repository.referrer_link(manifest.subject, each) for each in ordered]
+        aliases = tuple(sorted(digests - {canonical}, key=str))
+        links = Revision(canonical, aliases, None if manifest is None else manifest.subject).links(repository)
         return tags if links[0] in await self._objects.delete(links) else None
 
 
