@@ -14,6 +14,7 @@ from metadata_service.catalog import Catalog
 from metadata_service.changes import Changes
 from metadata_service.health import Health
 from metadata_service.leases import Leases
+from metadata_service.immutability import Immutability
 from metadata_service.linked_blobs import LinkedBlobs
 from metadata_service.links import Links
 from metadata_service.manifests.rules import ManifestRules
@@ -114,6 +115,7 @@ def build_registry(
         rules=ManifestRules(config, links, blobs),
         changes=changes,
         policy=policy,
+        immutability=Immutability(config.policy.tags.immutable),
         max_size=config.http.limits.manifestsize,
     )
     lookups = Lookups(linked_blobs, manifests)
