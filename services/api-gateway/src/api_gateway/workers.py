@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from api_gateway.access.build import check_access_control
 from api_gateway.checks import configured_checks
 from api_gateway.clients.instances import BlobInstances
 from api_gateway.debug import debug_server
@@ -54,7 +55,8 @@ def inherited(environ: Mapping[str, str] = os.environ) -> Inherited | None:
 
 @asynccontextmanager
 async def _opened(config: Configuration, roster: Roster) -> AsyncIterator[Fleet]:
-    """The parent's part. Raises OSError when an address cannot be had."""
+    """The parent's part. Raises ConfigurationError for what `auth` lacks, OSError for an address."""
+    check_access_control(config)
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listening(config))
         health = stack.enter_context(closing(PublishedHealth()))
