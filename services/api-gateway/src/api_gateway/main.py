@@ -21,6 +21,7 @@ from api_gateway.loads import ONLY_LOAD, Load
 from api_gateway.memory import Memory, holding
 from api_gateway.server import listening, serving
 from api_gateway.state import StateSigner, signing_secret
+from api_gateway.tokens.build import token_serving
 from api_gateway.workers import WORKERS, inherited
 from moorage.config import Configuration
 from moorage.rpc import Address, open_channel
@@ -83,7 +84,8 @@ async def opened(
             checks = configured_checks(config, instances.serving, channel)
             await stack.enter_async_context(running(checks, health))
             await stack.enter_async_context(debug_server(config, health, of_this_process))
-        access = await stack.enter_async_context(access_control(config))
+        tokens = await stack.enter_async_context(token_serving(config))
+        access = await stack.enter_async_context(access_control(config, tokens.keys if tokens else None))
         access_log = standard_access_log(config)
         if access_log is not None:
             stack.push_async_callback(access_log.close)
@@ -94,6 +96,7 @@ async def opened(
             instances=instances,
             signer=signer,
             access=access,
+            tokens=tokens,
             health=health,
             access_log=access_log,
         )

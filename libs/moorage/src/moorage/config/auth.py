@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from moorage.config.section import Section
+from moorage.config.tokenserver import TokenServer
 from moorage.config.values import Flag, FreeForm, Text, as_list
 
 Kind = Literal["none", "silly", "htpasswd", "token"]
@@ -65,6 +66,13 @@ _Quotable = Annotated[Text, AfterValidator(_quotable)]
 _Path = Annotated[Text, AfterValidator(_not_empty)]
 
 
+OWN_REALM = "own"
+"""The realm that nobody wrote: the registry's own token service."""
+
+OWN_NAME = "moorage"
+"""Service and issuer of a registry that is its own token service, if nobody named them."""
+
+
 class _Kind(Section):
     """The parameters of one kind."""
 
@@ -87,7 +95,11 @@ class HTPasswd(_Kind):
 
 
 class Token(_Kind):
-    """`auth.token`: signed tokens from a token server, which say what they are for."""
+    """`auth.token`: signed tokens from a token server, which say what they are for.
+
+    With `server` (Moorage's own) the registry is its token server itself: then the keys are its own, and realm,
+    service and issuer may be left out.
+    """
 
     realm: _Quotable
     service: _Quotable
@@ -99,9 +111,31 @@ class Token(_Kind):
     ] = SIGNING_ALGORITHMS
     autoredirect: Flag = False
     autoredirectpath: Annotated[Text, AfterValidator(_redirect_path)] = "/auth/token"
+    server: TokenServer | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_names(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("server") is not None:
+            return {"realm": OWN_REALM, "service": OWN_NAME, "issuer": OWN_NAME, **given}
+        return given
+
+    @property
+    def finds_own_realm(self) -> bool:
+        """Whether the realm is the registry's own, at the origin that each client asks."""
+        return self.server is not None and self.realm == OWN_REALM
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        if self.server is not None:
+            if self.rootcertbundle or self.jwks or self.autoredirect:
+                raise ValueError(
+                    "with 'server' tokens are signed by its own key: leave out rootcertbundle, jwks and "
+                    "autoredirect"
+                )
+            if self.realm != OWN_REALM and not _is_url(self.realm):
+                raise ValueError(f"'realm' must be the URL of the token server, not {self.realm!r}")
+            return self
         if not self.autoredirect and not _is_url(self.realm):
             raise ValueError(f"'realm' must be the URL of the token server, http or https, not {self.realm!r}")
         if not self.rootcertbundle and not self.jwks:

@@ -22,6 +22,15 @@ REPOSITORY = "repository"
 # a class is optional.
 _DEFAULT_CLASS = "image"
 
+CATALOG_LIST = "list"
+"""The action on `registry:catalog` of who sees a part of the catalog: less than `*`."""
+
+PUSH_CREATE = "create"
+"""The action on a repository of who may push new tags, and move none: less than `push`."""
+
+# What lets a request in, too, which then does less: the endpoint asks the grant.
+_LESSER = {(REPOSITORY, "push"): PUSH_CREATE, ("registry", "*"): CATALOG_LIST}
+
 
 @dataclass(frozen=True, slots=True)
 class AccessRecord:
@@ -59,18 +68,39 @@ class Grant:
     """All that the caller was given, also beyond what the request needs; None for everything."""
 
     def allows(self, record: AccessRecord) -> bool:
-        """Whether the record is granted. Names and actions count as they are written; "*" is no wildcard."""
+        """Whether the record is granted. Names and actions count as they are written; "*" is no wildcard.
+
+        Two actions count for a greater one, and the endpoint then does less: `create` for `push`, `list` for
+        `*` on the catalog.
+        """
         return self.resources is None or any(
-            resource.type == record.type and resource.name == record.name and record.action in resource.actions
+            resource.type == record.type
+            and resource.name == record.name
+            and (record.action in resource.actions or _LESSER.get((record.type, record.action)) in resource.actions)
             for resource in self.resources
         )
+
+    def holds(self, type_: str, name: str, action: str) -> bool:
+        """Whether this very action was granted."""
+        return self.resources is None or any(
+            resource.type == type_ and resource.name == name and action in resource.actions
+            for resource in self.resources
+        )
+
+    def creates_only(self, repository: str) -> bool:
+        """Whether a push may set new tags of the repository, and move none."""
+        return not self.holds(REPOSITORY, repository, "push")
 
     def class_of(self, repository: str) -> str:
         """The class of manifests that may be pushed to a repository; "" for any."""
         if self.resources is None:
             return ""
         for resource in self.resources:
-            if resource.type == REPOSITORY and resource.name == repository and "push" in resource.actions:
+            if (
+                resource.type == REPOSITORY
+                and resource.name == repository
+                and not resource.actions.isdisjoint(("push", PUSH_CREATE))
+            ):
                 return resource.class_name or _DEFAULT_CLASS
         return _DEFAULT_CLASS
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from api_gateway.access.interface import CATALOG_LIST, PUSH_CREATE
 from api_gateway.tokens.scopes import CATALOG, REGISTRY, REPOSITORY, Scope
 from moorage.config.tokenserver import ANONYMOUS, AUTHENTICATED, USER_PLACEHOLDER, Rule
 from moorage.globs import EVERYTHING, matches
 from moorage.reference import InvalidReferenceError, parse_name
 
-PULL, PUSH, CREATE, DELETE = "pull", "push", "create", "delete"
+PULL, PUSH, DELETE = "pull", "push", "delete"
 ANY = "*"
-LIST = "list"
-"""The action on `registry:catalog` of a caller who sees a part of the catalog."""
 
 # What `*` stands for when it is asked of a repository.
 _ALL = (PULL, PUSH, DELETE)
@@ -59,15 +58,15 @@ class AccessList:
             actions = self._on_repository(user, scope)
         elif (scope.type, scope.name) == (REGISTRY, CATALOG) and ANY in scope.actions:
             globs = self.listed(user)
-            actions = [ANY if globs == (EVERYTHING,) else LIST] if globs else []
+            actions = [ANY if globs == (EVERYTHING,) else CATALOG_LIST] if globs else []
         return Scope(scope.type, scope.name, tuple(actions), scope.resource_class) if actions else None
 
     def _on_repository(self, user: str, scope: Scope) -> list[str]:
         allowed = self.actions(user, scope.name)
         asked = dict.fromkeys(_ALL) if ANY in scope.actions else dict.fromkeys(scope.actions)
         granted = [action for action in _ALL if action in asked and action in allowed]
-        if CREATE in allowed and PUSH not in granted and (PUSH in asked or CREATE in asked):
-            granted.append(CREATE)
+        if PUSH_CREATE in allowed and PUSH not in granted and (PUSH in asked or PUSH_CREATE in asked):
+            granted.append(PUSH_CREATE)
         return granted
 
     def _rules_for(self, user: str) -> Iterable[Rule]:

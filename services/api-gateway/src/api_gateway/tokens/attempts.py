@@ -69,8 +69,8 @@ class Attempts:
         self._addresses.change(network, -1)
         return 0
 
-    def succeeded(self, address: str, account: str) -> None:
-        """Give back what a good attempt has paid."""
+    def give_back(self, address: str, account: str) -> None:
+        """Give back what an attempt has paid that was good, or was not made."""
         network, key = _keys(address, account)
         self._accounts.change(key, 1)
         self._addresses.change(network, 1)
