@@ -28,6 +28,10 @@ _ACCESS_DECISIONS = Counter(
     "moorage_gateway_access_decisions", "Decisions of access control.", ["controller", "outcome"]
 )
 
+ACCESS_RELOAD_FAILURES = Counter(
+    "moorage_gateway_access_reload_failures", "Files of access control that could not be read again."
+)
+
 # Gauges are of a process; over several workers they add up.
 MEMORY_BYTES = Gauge("moorage_gateway_memory_bytes", "Bytes kept in memory.")
 MEMORY_ENTRIES = Gauge("moorage_gateway_memory_entries", "Look-ups and blobs kept in memory.")

@@ -7,20 +7,28 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
+from api_gateway.access.htpasswd.controller import check_htpasswd, htpasswd_controller
 from api_gateway.access.interface import AccessController
 from api_gateway.access.observed import Observed
 from api_gateway.access.open import Open
 from api_gateway.access.silly import SillyController
+from api_gateway.access.token.controller import token_controller
+from api_gateway.access.token.keys import load_keys
 from moorage.config import Configuration
 
 log = structlog.get_logger("api_gateway.access")
 
 
 def check_access_control(config: Configuration) -> None:
-    """Make sure, before anything listens, that the controller will have what it needs.
+    """Make sure, before anything listens, that the controller will have the files that it needs.
 
     Raises ConfigurationError that names the key.
     """
+    auth = config.auth
+    if auth.htpasswd is not None:
+        check_htpasswd(auth.htpasswd)
+    elif auth.token is not None:
+        load_keys(auth.token)
 
 
 @asynccontextmanager
@@ -29,13 +37,16 @@ async def access_control(config: Configuration) -> AsyncIterator[AccessControlle
     auth = config.auth
     async with AsyncExitStack() as stack:
         controller: AccessController
-        if auth.silly is not None:
+        if auth.htpasswd is not None:
+            processes = config.http.worker_count
+            controller = await stack.enter_async_context(htpasswd_controller(auth.htpasswd, processes))
+        elif auth.token is not None:
+            controller = await stack.enter_async_context(token_controller(config, auth.token))
+        elif auth.silly is not None:
             log.warning("auth.silly lets in whoever sends any credentials: it is for tests")
             controller = SillyController(auth.silly)
-        elif auth.kind == "none":
-            # Not observed: it costs nothing, and there is nothing to tell.
+        else:
+            # Not observed: there is nothing to tell, and it costs nothing.
             yield Open()
             return
-        else:
-            raise NotImplementedError(auth.kind)
         yield Observed(controller, auth.kind)

@@ -10,11 +10,13 @@ BASE = Route(
     name="base",
     path="/v2/",
     entity="Base",
-    description="Tells a client that this is a registry, and whether it may talk to it.",
+    description="Tells a client that this is a registry, and whether it may talk to it: any valid "
+    "credentials will do.",
     methods=tuple(
         Method(
             method=method,
             description=description,
+            access=f.AUTHENTICATION_ALONE,
             requests=(
                 Request(
                     name="Check",
@@ -26,7 +28,7 @@ BASE = Route(
                             body=Body("application/json", "{}") if method == "GET" else None,
                         ),
                     ),
-                    failures=(f.UNAVAILABLE,),
+                    failures=(f.UNAUTHORIZED, f.UNAVAILABLE),
                 ),
             ),
         )
@@ -100,6 +102,7 @@ CATALOG = Route(
                             ErrorCode.PAGINATION_NUMBER_INVALID,
                             "`n` is not a number in ASCII decimal digits, or more than `catalog.maxentries`.",
                         ),
+                        f.UNAUTHORIZED,
                         f.UNAVAILABLE,
                     ),
                 ),

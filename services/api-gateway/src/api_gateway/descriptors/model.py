@@ -92,7 +92,9 @@ class Method:
     method: str
     description: str
     requests: tuple[Request, ...]
-    access: tuple[Access, ...] = ()
+    access: tuple[Access, ...]
+    """All of them are needed. There is no default: a method that names none says so."""
+
     writes: bool = False
     """Refused while the registry is read-only."""
 
