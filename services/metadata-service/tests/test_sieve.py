@@ -8,7 +8,9 @@ from moorage.globs import matches
 
 COMPONENTS = st.sampled_from(["a", "b", "ab", "app", "team", "x1"])
 NAMES = st.lists(COMPONENTS, min_size=1, max_size=4).map("/".join)
-GLOB_COMPONENTS = st.sampled_from(["a", "b", "ab", "app", "team", "*", "**", "a*", "*b", "?", "a**", "**b", "t?am"])
+GLOB_COMPONENTS = st.sampled_from(
+    ["a", "b", "ab", "app", "team", "*", "**", "a*", "*b", "?", "a**", "**b", "t?am"]
+)
 GLOBS = st.lists(GLOB_COMPONENTS, min_size=1, max_size=4).map("/".join)
 
 

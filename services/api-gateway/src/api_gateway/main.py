@@ -21,7 +21,7 @@ from api_gateway.loads import ONLY_LOAD, Load
 from api_gateway.memory import Memory, holding
 from api_gateway.server import listening, serving
 from api_gateway.state import StateSigner, signing_secret
-from api_gateway.tokens.build import token_serving
+from api_gateway.tokens.build import check_token_serving, token_serving
 from api_gateway.workers import WORKERS, inherited
 from moorage.config import Configuration
 from moorage.rpc import Address, open_channel
@@ -48,6 +48,7 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
             await stop.wait()
         return
     check_access_control(config)
+    check_token_serving(config)
     with listening(config) as listener:
         async with opened(config, listener):
             log.info("the gateway listens", address=config.http.addr, net=config.http.net)
@@ -85,7 +86,9 @@ async def opened(
             await stack.enter_async_context(running(checks, health))
             await stack.enter_async_context(debug_server(config, health, of_this_process))
         tokens = await stack.enter_async_context(token_serving(config))
-        access = await stack.enter_async_context(access_control(config, tokens.keys if tokens else None))
+        access = await stack.enter_async_context(
+            access_control(config, tokens.controller if tokens else None)
+        )
         access_log = standard_access_log(config)
         if access_log is not None:
             stack.push_async_callback(access_log.close)

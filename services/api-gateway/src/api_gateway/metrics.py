@@ -50,9 +50,7 @@ MANIFEST_HITS, MANIFEST_MISSES = _HITS.labels("manifest"), _MISSES.labels("manif
 LINK_HITS, LINK_MISSES = _HITS.labels("link"), _MISSES.labels("link")
 CONTENT_HITS, CONTENT_MISSES = _HITS.labels("content"), _MISSES.labels("content")
 
-TOKENS_ISSUED = Counter(
-    "moorage_gateway_tokens_issued", "Tokens issued, by how the caller came.", ["grant"]
-)
+TOKENS_ISSUED = Counter("moorage_gateway_tokens_issued", "Tokens issued, by how the caller came.", ["grant"])
 TOKENS_REFUSED = Counter("moorage_gateway_tokens_refused", "Requests for tokens refused.", ["reason"])
 
 

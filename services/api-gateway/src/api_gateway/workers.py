@@ -22,6 +22,7 @@ from api_gateway.loads import InheritedLoad, Load, SharedLoads
 from api_gateway.server import listening
 from api_gateway.sharedhealth import InheritedHealth, PublishedHealth
 from api_gateway.state import signing_secret
+from api_gateway.tokens.build import check_token_serving
 from moorage.config import Configuration
 from moorage.rpc import Address, open_channel
 from moorage.supervisor.parent_death import WORKER
@@ -57,6 +58,7 @@ def inherited(environ: Mapping[str, str] = os.environ) -> Inherited | None:
 async def _opened(config: Configuration, roster: Roster) -> AsyncIterator[Fleet]:
     """The parent's part. Raises ConfigurationError for what `auth` lacks, OSError for an address."""
     check_access_control(config)
+    check_token_serving(config)
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listening(config))
         health = stack.enter_context(closing(PublishedHealth()))

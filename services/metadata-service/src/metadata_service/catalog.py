@@ -172,9 +172,7 @@ class _Level:
         self.after = names[-1] if names else self.after
         children = [_join(self.name, name) for name in names if _is_name(name)]
         self._names.extend(
-            child
-            for child in children
-            if _is_name(child) and (sieve.admits(child) or sieve.leads_on(child))
+            child for child in children if _is_name(child) and (sieve.admits(child) or sieve.leads_on(child))
         )
 
     async def _read_nodes(self) -> None:

@@ -13,8 +13,8 @@ from metadata_service.cache import Report, RepositoryDescriptors, open_cache
 from metadata_service.catalog import Catalog
 from metadata_service.changes import Changes
 from metadata_service.health import Health
-from metadata_service.leases import Leases
 from metadata_service.immutability import Immutability
+from metadata_service.leases import Leases
 from metadata_service.linked_blobs import LinkedBlobs
 from metadata_service.links import Links
 from metadata_service.manifests.rules import ManifestRules

@@ -15,7 +15,7 @@ _ANY_DEPTH = "**"
 
 
 class Sieve:
-    """Some globs over repositories' names (from `moorage.globs.parse_glob`); no globs let everything through."""
+    """Some globs over repositories' names (as `moorage.globs` has them); none let everything through."""
 
     def __init__(self, globs: Sequence[str] = ()) -> None:
         self._globs = tuple(dict.fromkeys(globs))

@@ -57,7 +57,12 @@ def _algorithm(value: str) -> str:
 
 
 def _redirect_path(value: str) -> str:
-    if not value.startswith("/") or value.startswith("//") or not value.isascii() or set(value) & set(' "\\?#'):
+    if (
+        not value.startswith("/")
+        or value.startswith("//")
+        or not value.isascii()
+        or set(value) & set(' "\\?#')
+    ):
         raise ValueError(f"must be the path of a URL: {value!r}")
     return _quotable(value)
 
@@ -71,6 +76,12 @@ OWN_REALM = "own"
 
 OWN_NAME = "moorage"
 """Service and issuer of a registry that is its own token service, if nobody named them."""
+
+
+# What says how another token server's tokens are verified, and where it is.
+_OF_ANOTHER_SERVER = frozenset(
+    {"rootcertbundle", "jwks", "signingalgorithms", "autoredirect", "autoredirectpath"}
+)
 
 
 class _Kind(Section):
@@ -128,18 +139,22 @@ class Token(_Kind):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.server is not None:
-            if self.rootcertbundle or self.jwks or self.autoredirect:
+            foreign = self.model_fields_set & _OF_ANOTHER_SERVER
+            if foreign:
                 raise ValueError(
-                    "with 'server' tokens are signed by its own key: leave out rootcertbundle, jwks and "
-                    "autoredirect"
+                    f"with 'server' tokens are signed by its own key: leave out {', '.join(sorted(foreign))}"
                 )
             if self.realm != OWN_REALM and not _is_url(self.realm):
                 raise ValueError(f"'realm' must be the URL of the token server, not {self.realm!r}")
             return self
         if not self.autoredirect and not _is_url(self.realm):
-            raise ValueError(f"'realm' must be the URL of the token server, http or https, not {self.realm!r}")
+            raise ValueError(
+                f"'realm' must be the URL of the token server, http or https, not {self.realm!r}"
+            )
         if not self.rootcertbundle and not self.jwks:
-            raise ValueError("needs the keys that tokens are signed with: set rootcertbundle, or jwks, or both")
+            raise ValueError(
+                "needs the keys that tokens are signed with: set rootcertbundle, or jwks, or both"
+            )
         if not self.signingalgorithms:
             raise ValueError("'signingalgorithms' must name an algorithm, or be left out for all of them")
         return self

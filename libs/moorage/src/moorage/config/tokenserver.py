@@ -49,9 +49,7 @@ def _subject(value: str) -> str:
 
 def _repositories(value: str) -> str:
     """A glob in which a whole component may be `${user}`."""
-    components = [
-        "user" if component == USER_PLACEHOLDER else component for component in value.split("/")
-    ]
+    components = ["user" if component == USER_PLACEHOLDER else component for component in value.split("/")]
     try:
         parse_glob("/".join(components))
     except InvalidGlobError as error:

@@ -27,19 +27,26 @@ def check_access_control(config: Configuration) -> None:
     auth = config.auth
     if auth.htpasswd is not None:
         check_htpasswd(auth.htpasswd)
-    elif auth.token is not None:
+    elif auth.token is not None and auth.token.server is None:
         load_keys(auth.token)
 
 
 @asynccontextmanager
-async def access_control(config: Configuration) -> AsyncIterator[AccessController]:
-    """The controller that `auth` asks for, while the context is open. Raises ConfigurationError."""
+async def access_control(
+    config: Configuration, own: AccessController | None = None
+) -> AsyncIterator[AccessController]:
+    """The controller that `auth` asks for, while the context is open. Raises ConfigurationError.
+
+    `own` is the one of a registry that is its own token service (`auth.token.server`).
+    """
     auth = config.auth
     async with AsyncExitStack() as stack:
         controller: AccessController
         if auth.htpasswd is not None:
             processes = config.http.worker_count
             controller = await stack.enter_async_context(htpasswd_controller(auth.htpasswd, processes))
+        elif own is not None:
+            controller = own
         elif auth.token is not None:
             controller = await stack.enter_async_context(token_controller(config, auth.token))
         elif auth.silly is not None:

@@ -76,7 +76,10 @@ class Grant:
         return self.resources is None or any(
             resource.type == record.type
             and resource.name == record.name
-            and (record.action in resource.actions or _LESSER.get((record.type, record.action)) in resource.actions)
+            and (
+                record.action in resource.actions
+                or _LESSER.get((record.type, record.action)) in resource.actions
+            )
             for resource in self.resources
         )
 

@@ -10,9 +10,11 @@ import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from starlette.routing import BaseRoute
 
+from api_gateway.access import AccessController
 from api_gateway.tokens.accounts import accounts_in, check_accounts
 from api_gateway.tokens.acl import AccessList
 from api_gateway.tokens.attempts import Attempts
+from api_gateway.tokens.controller import own_controller
 from api_gateway.tokens.issuing import Issuer
 from api_gateway.tokens.keys import KeyRing, load_keys
 from api_gateway.tokens.listing import Listing
@@ -20,7 +22,6 @@ from api_gateway.tokens.route import KeysRoute, TokenRoute
 from api_gateway.tokens.service import TokenService
 from api_gateway.urls import Origins
 from moorage.config import Configuration
-from moorage.config.tokenserver import TokenServer
 
 log = structlog.get_logger("api_gateway.tokens")
 
@@ -33,6 +34,7 @@ class TokenServing:
     service: str
     tokens: TokenService
     keys: KeyRing
+    controller: AccessController
     listing: Listing
 
     def routes(self, origins: Origins, stall: float) -> list[BaseRoute]:
@@ -43,13 +45,17 @@ class TokenServing:
         ]
 
 
-def check_token_server(server: TokenServer) -> KeyRing:
-    """Make sure, before anything listens, that the token service will have what it needs; its keys.
+def check_token_serving(config: Configuration) -> None:
+    """Make sure, before anything listens, that the token service will have what it needs.
 
-    The key is made if it is not there. Raises ConfigurationError that names the configuration's key.
+    The key that signs is made if it is not there. Raises ConfigurationError that names the key.
     """
-    check_accounts(server.htpasswd)
-    return load_keys(server.key, server.previouskeys)
+    server = config.auth.token.server if config.auth.token is not None else None
+    if server is not None:
+        check_accounts(server.htpasswd)
+        load_keys(server.key, server.previouskeys)
+        if not server.rules:
+            log.warning("auth.token.server has no rules: nobody may do anything")
 
 
 @asynccontextmanager
@@ -60,9 +66,7 @@ async def token_serving(config: Configuration) -> AsyncIterator[TokenServing | N
     if token is None or server is None:
         yield None
         return
-    keys = check_token_server(server)
-    if not server.rules:
-        log.warning("auth.token.server has no rules: nobody may do anything")
+    keys = load_keys(server.key, server.previouskeys)
     acl = AccessList(server.rules, server.groups)
     issuer = Issuer(
         keys,
@@ -82,5 +86,6 @@ async def token_serving(config: Configuration) -> AsyncIterator[TokenServing | N
                 attempts=Attempts(server.failures.burst, server.failures.interval),
             ),
             keys=keys,
+            controller=own_controller(token, server, keys),
             listing=Listing(acl, AESGCM(keys.signing.secret("catalog positions"))),
         )

@@ -1,17 +1,15 @@
 """The keys of the token service: the one that signs, and those that may have signed.
 
-`auth.token.server.key` is a PEM file with a private key, made on first start: P-256 (ES256) or Ed25519 (EdDSA).
-`previouskeys` are further ones, private or public, whose tokens count as well, so that a key can be changed
-without a moment at which tokens are refused. Source: RFC 7517 (JWK), RFC 7638 (thumbprint), RFC 8037 (EdDSA).
+`auth.token.server.key` is a PEM file with a private key, made on first start: P-256 (ES256) or Ed25519
+(EdDSA). `previouskeys` are further ones, private or public, whose tokens count as well, so that a key can be
+changed without a moment at which tokens are refused. Source: RFC 7517 (JWK), RFC 7638 (thumbprint), RFC 8037
+(EdDSA).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import tempfile
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -36,8 +34,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
+from api_gateway.access.token.keys import as_jwk, thumbprint
 from moorage.config import ConfigurationError
 
 log = structlog.get_logger("api_gateway.tokens")
@@ -46,9 +44,6 @@ _SECTION = "auth.token.server"
 
 PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey
 PublicKey = EllipticCurvePublicKey | Ed25519PublicKey
-
-# The members of a key that make its thumbprint.
-_THUMBPRINT = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 
 _SECRET_BYTES = 32
 
@@ -61,7 +56,7 @@ class InvalidKeyError(ValueError):
 class Key:
     """A key; `private` is None where only its public half is known."""
 
-    public: PublicKey
+    public: PublicKey = field(repr=False)
     private: PrivateKey | None = field(repr=False)
     algorithm: str
     jwk: dict[str, Any]
@@ -124,19 +119,15 @@ def parse_key(pem: bytes) -> Key:
         # The library's sentence may quote what it read.
         raise InvalidKeyError("holds no PEM key without a password") from error
     if isinstance(public, EllipticCurvePublicKey) and isinstance(public.curve, SECP256R1):
-        jwk, algorithm = ECAlgorithm.to_jwk(public, as_dict=True), "ES256"
+        algorithm = "ES256"
     elif isinstance(public, Ed25519PublicKey):
-        jwk, algorithm = OKPAlgorithm.to_jwk(public, as_dict=True), "EdDSA"
+        algorithm = "EdDSA"
     else:
         raise InvalidKeyError("holds a key of another kind than P-256 or Ed25519")
     assert private is None or isinstance(private, EllipticCurvePrivateKey | Ed25519PrivateKey)  # noqa: S101
-    jwk = {name: jwk[name] for name in _THUMBPRINT[jwk["kty"]]}
-    return Key(public, private, algorithm, {**jwk, "kid": _thumbprint(jwk), "alg": algorithm, "use": "sig"})
-
-
-def _thumbprint(jwk: dict[str, Any]) -> str:
-    canonical = json.dumps(jwk, separators=(",", ":"), sort_keys=True).encode()
-    return urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode("ascii")
+    jwk = as_jwk(public)
+    jwk |= {"kid": thumbprint(jwk), "alg": algorithm, "use": "sig"}
+    return Key(public, private, algorithm, jwk)
 
 
 def _read_or_make(path: Path) -> bytes:
@@ -176,6 +167,8 @@ def _naming(key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ConfigurationError(key, f"cannot be read or made: {error.strerror}: {error.filename}") from error
+        raise ConfigurationError(
+            key, f"cannot be read or made: {error.strerror}: {error.filename}"
+        ) from error
     except InvalidKeyError as error:
         raise ConfigurationError(key, str(error)) from error

@@ -114,8 +114,8 @@ class Manifests:
     ) -> Pushed:
         """Check, store and tag a manifest. `tags` are further tags of a push by digest.
 
-        With `create_only`, and for immutable tags in any case, a tag that names another manifest is not moved:
-        then nothing is stored (DENIED). Of two pushes to such a tag, one wins.
+        With `create_only`, and for immutable tags in any case, a tag that names another manifest is not
+        moved: then nothing is stored (DENIED). Of two pushes to such a tag, one wins.
         """
         self._policy.require(Verb.ADD)
         tags = _checked(reference, tags)

@@ -51,16 +51,16 @@ class Users:
     """A hash that costs what the users' mostly do, to be compared for who is not among them."""
 
 
-def load_users(path: str) -> Users:
-    """Read the file. Raises ConfigurationError."""
+def load_users(path: str, key: str = KEY) -> Users:
+    """Read the file that a key of the configuration names. Raises ConfigurationError."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise ConfigurationError(KEY, f"{path}: {error.strerror}") from error
+        raise ConfigurationError(key, f"{path}: {error.strerror}") from error
     try:
         users = parse_users(content)
     except ValueError as error:
-        raise ConfigurationError(KEY, f"{path}: {error}") from error
+        raise ConfigurationError(key, f"{path}: {error}") from error
     if users.unusable:
         log.warning(
             "users of the htpasswd file cannot log in: their hashes are not bcrypt of cost 4 to 17",
