@@ -108,8 +108,8 @@ class HTPasswd(_Kind):
 class Token(_Kind):
     """`auth.token`: signed tokens from a token server, which say what they are for.
 
-    With `server` (Moorage's own) the registry is its token server itself: then the keys are its own, and realm,
-    service and issuer may be left out.
+    With `server` (Moorage's own) the registry is its token server itself: then the keys are its own, and
+    realm, service and issuer may be left out.
     """
 
     realm: _Quotable

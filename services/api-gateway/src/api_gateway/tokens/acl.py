@@ -85,7 +85,7 @@ class AccessList:
 
 
 def _globs(rule: Rule, user: str) -> Iterable[str]:
-    """The rule's globs with the user's name in its place; without those that have no place for such a name."""
+    """The rule's globs with the user's name in its place; without those that such a name does not fit."""
     for glob in rule.repositories:
         if USER_PLACEHOLDER not in glob:
             yield glob

@@ -1,4 +1,7 @@
-"""What a client says when it asks for a token: credentials in a header, or a form. Source: RFC 7617, RFC 6749."""
+"""What a client says when it asks for a token: credentials in a header, or a form.
+
+Source: RFC 7617 (Basic); RFC 6749, section 4.3 and 6.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from api_gateway.tokens.scopes import Scope, parse_scopes
 
 _MOST_FIELDS = 128
 
-PASSWORD, REFRESH_TOKEN = "password", "refresh_token"  # noqa: S105  the names of grants
+PASSWORD, REFRESH_TOKEN = "password", "refresh_token"
 
 
 class MalformedFormError(ValueError):
@@ -56,7 +59,7 @@ def basic_credentials(headers: Headers) -> tuple[str, str] | None:
 
 
 def parse_form(body: bytes) -> TokenForm:
-    """The form in a body (application/x-www-form-urlencoded). Raises MalformedFormError, InvalidScopeError."""
+    """The form in a body. Raises MalformedFormError, and InvalidScopeError."""
     fields = _fields(body)
     grant = _one(fields, "grant_type")
     if not grant:

@@ -1,9 +1,9 @@
 """Tokens, as they are issued and, for those that refresh, as they come back.
 
 An access token is a JWT that the signing key signs, and says what its bearer may do. A refresh token is one
-that a secret of the same key authenticates (HS256), says only who its bearer is, and is bound to the account's
-password: nothing that verifies access tokens takes it, and it needs no table. Source: RFC 7519; distribution,
-"Token authentication implementation".
+that a secret of the same key authenticates (HS256), says only who its bearer is, and is bound to the
+account's password: nothing that verifies access tokens takes it, and it needs no table. Source: RFC 7519;
+distribution, "Token authentication implementation".
 """
 
 from __future__ import annotations
