@@ -128,7 +128,9 @@ def test_a_file_that_is_not_there_is_made_for_one_user_with_a_random_password(
 
 
 def test_a_file_that_cannot_be_made_or_read_is_an_error_of_its_key(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"^auth\.htpasswd\.path: .*/proc/none/htpasswd is not there"):
+    with pytest.raises(
+        ConfigurationError, match=r"^auth\.htpasswd\.path: .*/proc/none/htpasswd is not there"
+    ):
         provide("/proc/none/htpasswd")
     with pytest.raises(ConfigurationError, match=r"^auth\.htpasswd\.path: .*: Is a directory$"):
         load_users(str(tmp_path))
@@ -167,7 +169,9 @@ async def test_the_password_may_hold_colons_and_be_longer_than_bcrypt_reads(pass
     assert await passwords.check(basic("bob", long), "") == Grant("bob")
 
 
-async def test_an_unknown_user_costs_as_much_as_a_known_one(passwords: Passwords, checks: list[bytes]) -> None:
+async def test_an_unknown_user_costs_as_much_as_a_known_one(
+    passwords: Passwords, checks: list[bytes]
+) -> None:
     for user in ("ann", "nobody"):
         with pytest.raises(WrongPasswordError):
             await passwords.check(basic(user, "guess"), "")

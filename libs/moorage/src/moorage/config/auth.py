@@ -56,7 +56,12 @@ def _algorithm(value: str) -> str:
 
 
 def _redirect_path(value: str) -> str:
-    if not value.startswith("/") or value.startswith("//") or not value.isascii() or set(value) & set(' "\\?#'):
+    if (
+        not value.startswith("/")
+        or value.startswith("//")
+        or not value.isascii()
+        or set(value) & set(' "\\?#')
+    ):
         raise ValueError(f"must be the path of a URL: {value!r}")
     return _quotable(value)
 
@@ -103,9 +108,13 @@ class Token(_Kind):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if not self.autoredirect and not _is_url(self.realm):
-            raise ValueError(f"'realm' must be the URL of the token server, http or https, not {self.realm!r}")
+            raise ValueError(
+                f"'realm' must be the URL of the token server, http or https, not {self.realm!r}"
+            )
         if not self.rootcertbundle and not self.jwks:
-            raise ValueError("needs the keys that tokens are signed with: set rootcertbundle, or jwks, or both")
+            raise ValueError(
+                "needs the keys that tokens are signed with: set rootcertbundle, or jwks, or both"
+            )
         if not self.signingalgorithms:
             raise ValueError("'signingalgorithms' must name an algorithm, or be left out for all of them")
         return self

@@ -61,7 +61,9 @@ class Grant:
     def allows(self, record: AccessRecord) -> bool:
         """Whether the record is granted. Names and actions count as they are written; "*" is no wildcard."""
         return self.resources is None or any(
-            resource.type == record.type and resource.name == record.name and record.action in resource.actions
+            resource.type == record.type
+            and resource.name == record.name
+            and record.action in resource.actions
             for resource in self.resources
         )
 
