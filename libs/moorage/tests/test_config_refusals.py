@@ -85,7 +85,9 @@ def test_no_other_algorithm_can_be_asked_for(algorithm: str) -> None:
         "auth: {token: {realm: 'https://a.example/', service: b, issuer: c, jwks: /x, "
         f"signingalgorithms: [RS256, '{algorithm}']}}}}"
     )
-    with pytest.raises(ConfigurationError, match=r"^auth\.token\.signingalgorithms\[1\]: must be one of EdDSA, "):
+    with pytest.raises(
+        ConfigurationError, match=r"^auth\.token\.signingalgorithms\[1\]: must be one of EdDSA, "
+    ):
         parse(document(section), {})
 
 
@@ -139,11 +141,13 @@ NO_KIND = "auth: names no kind of access control; remove the key, or write 'auth
             "auth.token: 'realm' must be the URL of the token server, http or https, not 'somewhere'",
         ),
         (
-            "auth: {token: {realm: 'https://a.example/', service: b, issuer: c, jwks: /x, signingalgorithms: []}}",
+            "auth: {token: {realm: 'https://a.example/', service: b, issuer: c, jwks: /x, "
+            "signingalgorithms: []}}",
             "auth.token: 'signingalgorithms' must name an algorithm, or be left out for all of them",
         ),
         (
-            "auth: {token: {realm: x, service: b, issuer: c, jwks: /x, autoredirect: true, autoredirectpath: t}}",
+            "auth: {token: {realm: x, service: b, issuer: c, jwks: /x, autoredirect: true, "
+            "autoredirectpath: t}}",
             "auth.token.autoredirectpath: must be the path of a URL: 't'",
         ),
         ("auth: ldap", "auth.ldap: unknown key"),

@@ -50,6 +50,10 @@ class Observed:
             self._error.inc()
             log.exception("access control failed", controller=self._kind)
             raise RegistryError(ErrorCode.UNKNOWN) from None
+        if not isinstance(grant, Grant):
+            self._error.inc()
+            log.error("access control decided nothing", controller=self._kind)
+            raise RegistryError(ErrorCode.UNKNOWN)
         self._granted.inc()
         return grant
 

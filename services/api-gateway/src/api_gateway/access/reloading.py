@@ -28,14 +28,16 @@ log = structlog.get_logger("api_gateway.access")
 async def reloading(
     paths: Sequence[str], load: Callable[[], _T], take: Callable[[_T], None], *, interval: float | None = None
 ) -> AsyncIterator[None]:
-    """Hand what `load` reads to `take`: once before the context opens, then whenever one of the files changes.
+    """Hand what `load` reads to `take`: before the context opens, then whenever one of the files changes.
 
     `load` runs in a thread. What it raises at first (ConfigurationError) passes through; later it is logged,
     and what was taken before stays.
     """
     seen, loaded = await asyncio.to_thread(_read, paths, load)
     take(loaded)
-    watching = asyncio.create_task(_watch(paths, load, take, seen, INTERVAL if interval is None else interval))
+    watching = asyncio.create_task(
+        _watch(paths, load, take, seen, INTERVAL if interval is None else interval)
+    )
     try:
         yield
     finally:
@@ -60,11 +62,15 @@ async def _watch(
             now, loaded = await asyncio.to_thread(_read, paths, load)
         except Exception as error:
             # Whatever it is, what was read before is better than nobody watching.
-            reason = str(error) if isinstance(error, ConfigurationError) else f"{type(error).__name__}: {error}"
+            reason = (
+                str(error) if isinstance(error, ConfigurationError) else f"{type(error).__name__}: {error}"
+            )
             if reason != complaint:
                 complaint = reason
                 ACCESS_RELOAD_FAILURES.inc()
-                log.error("a file of access control cannot be read again: what it held stays", reason=reason)
+                log.error(  # noqa: TRY400  the reason is in words
+                    "a file of access control cannot be read again: what it held stays", reason=reason
+                )
             continue
         seen, complaint = now, ""
         take(loaded)

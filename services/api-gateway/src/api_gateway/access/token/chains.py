@@ -33,19 +33,6 @@ _RSA_EXPONENT = 2**32
 # Chains that led to a root before, at most.
 _REMEMBERED = 64
 
-# Extensions that a verifier has to understand when they are critical, and does.
-_UNDERSTOOD = frozenset(
-    {
-        x509.BasicConstraints.oid,
-        x509.KeyUsage.oid,
-        x509.ExtendedKeyUsage.oid,
-        x509.NameConstraints.oid,
-        x509.SubjectAlternativeName.oid,
-        x509.SubjectKeyIdentifier.oid,
-        x509.AuthorityKeyIdentifier.oid,
-    }
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Signer:
@@ -61,7 +48,7 @@ class Roots:
     def __init__(self, certificates: Sequence[x509.Certificate]) -> None:
         """At least one."""
         self._certificates = frozenset(certificates)
-        self._store = Store(certificates)
+        self._store = Store(list(certificates))
         self._remembered: OrderedDict[tuple[str, ...], Signer] = OrderedDict()
 
     def signer(self, x5c: object, now: float) -> Signer:
@@ -82,17 +69,16 @@ class Roots:
         if leaf in self._certificates:
             # The operator trusts this very certificate, whoever issued it, and whatever for.
             path = [leaf]
+            if not leaf.not_valid_before_utc.timestamp() <= now <= _end(leaf):
+                raise InvalidTokenError("the certificate of x5c is not valid at this time")
         else:
             path = self._path(leaf, chain[1:], now)
             _check_usage(leaf)
-        for certificate in path:
-            if not certificate.not_valid_before_utc.timestamp() <= now <= _end(certificate):
-                raise InvalidTokenError("a certificate of x5c is not valid at this time")
-            if any(each.critical and each.oid not in _UNDERSTOOD for each in certificate.extensions):
-                raise InvalidTokenError("a certificate of x5c has a critical extension that is not understood")
         return Signer(leaf, min(map(_end, path)))
 
-    def _path(self, leaf: x509.Certificate, others: list[x509.Certificate], now: float) -> list[x509.Certificate]:
+    def _path(
+        self, leaf: x509.Certificate, others: list[x509.Certificate], now: float
+    ) -> list[x509.Certificate]:
         verifier = (
             PolicyBuilder()
             .store(self._store)
@@ -112,7 +98,11 @@ def _end(certificate: x509.Certificate) -> float:
 
 
 def _texts(x5c: object) -> tuple[str, ...]:
-    if not isinstance(x5c, list) or not 0 < len(x5c) <= _MOST or not all(isinstance(each, str) for each in x5c):
+    if (
+        not isinstance(x5c, list)
+        or not 0 < len(x5c) <= _MOST
+        or not all(isinstance(each, str) for each in x5c)
+    ):
         raise InvalidTokenError(f"x5c is not a list of 1 to {_MOST} certificates")
     return tuple(x5c)
 
@@ -125,9 +115,7 @@ def _certificate(text: str) -> x509.Certificate:
         _ = certificate.extensions
     except Exception as error:  # malformed content raises whatever the parser meets
         raise InvalidTokenError("a certificate of x5c cannot be read") from error
-    if isinstance(key, RSAPublicKey) and (
-        key.key_size > _RSA_BITS or key.public_numbers().e > _RSA_EXPONENT
-    ):
+    if isinstance(key, RSAPublicKey) and (key.key_size > _RSA_BITS or key.public_numbers().e > _RSA_EXPONENT):
         raise InvalidTokenError("a certificate of x5c has too large a key")
     return certificate
 
@@ -141,7 +129,9 @@ def _check_usage(leaf: x509.Certificate) -> None:
         raise InvalidTokenError("the certificate of x5c is not for signatures")
 
 
-def _is_authority(_policy: Policy, _certificate: x509.Certificate, constraints: x509.BasicConstraints) -> None:
+def _is_authority(
+    _policy: Policy, _certificate: x509.Certificate, constraints: x509.BasicConstraints
+) -> None:
     if not constraints.ca:
         raise ValueError("not a certificate authority")
 

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class InvalidTokenError(Exception):
-    """The token is not to be trusted. `str()` says why, for the log, and holds nothing of the token itself."""
+    """The token is not to be trusted. `str()` says why, for the log, and quotes nothing of the token."""

@@ -110,8 +110,7 @@ def load_keys(config: Token) -> TrustedKeys:
     certificates: list[x509.Certificate] = []
     if config.rootcertbundle:
         certificates = _certificates(config.rootcertbundle)
-        for key_id, key in _certificate_keys(config.rootcertbundle, certificates):
-            by_id[key_id] = key
+        by_id.update(_certificate_keys(config.rootcertbundle, certificates))
     if config.jwks:
         for key_id, key in _jwks_keys(config.jwks):
             known = by_id.setdefault(key_id, key)
