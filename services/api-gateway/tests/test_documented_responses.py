@@ -69,6 +69,8 @@ class Registries:
                 return {"http": {"limits": {"manifestsize": 1000, "uploadsize": 1000}}}
             case "plugins_only":
                 return {"policy": {"repository": {"classes": ["plugin"]}}}
+            case "immutable":
+                return {"policy": {"tags": {"immutable": [{"repositories": "**", "tags": "v*"}]}}}
         raise AttributeError(name)
 
 
@@ -292,6 +294,12 @@ def _(registries: Registries, method: str, repository: str) -> httpx.Response:
 def _(registries: Registries, method: str, repository: str) -> httpx.Response:
     digest, _ = registries.default.push_image(repository)
     return ask(registries.default, method, f"/v2/{repository}/manifests/{digest}")
+
+
+@scenario("manifest", "DELETE", 403, "DENIED")
+def _(registries: Registries, method: str, repository: str) -> httpx.Response:
+    digest, _ = registries.immutable.push_image(repository, "v1")
+    return ask(registries.immutable, method, f"/v2/{repository}/manifests/{digest}")
 
 
 @scenario("manifest", "DELETE", 405, "UNSUPPORTED")

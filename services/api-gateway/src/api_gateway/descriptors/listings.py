@@ -70,12 +70,20 @@ TAGS = Route(
     ),
 )
 
+_POSITION = Parameter(
+    "_position",
+    "string",
+    "Where a long search for the user's repositories stands. It stands in a `Link`: take that URL as it is.",
+    format="<opaque>",
+)
+
 CATALOG = Route(
     name="catalog",
     path="/v2/_catalog",
     entity="Catalog",
     description=(
-        "The repositories of the registry, ordered component by component, so that `a/b` comes before `a-b`."
+        "The repositories of the registry, ordered component by component, so that `a/b` comes before `a-b`. "
+        "A token for `registry:catalog:list` shows those that `auth.token.server` lists for its user."
     ),
     methods=(
         Method(
@@ -87,7 +95,7 @@ CATALOG = Route(
                     name="Catalog",
                     description="Without `n` a page holds 100 repositories, or `catalog.maxentries` "
                     "if that is less.",
-                    query=(f.PAGE_SIZE, f.LAST),
+                    query=(f.PAGE_SIZE, f.LAST, _POSITION),
                     successes=(
                         Response(
                             status=200,
