@@ -136,7 +136,7 @@ def test_a_bad_configuration_is_a_line_for_each_error_and_status_1(moorage: Run,
     result = moorage("config", "check", "-c", str(config))
     assert (result.returncode, result.stdout) == (1, "")
     auth, http = result.stderr.splitlines()
-    assert auth.startswith("moorage: auth.htpasswd: ")
+    assert auth == "moorage: auth.htpasswd.realm: is required"
     assert http == "moorage: http.adr: unknown key, did you mean 'addr'?"
 
 

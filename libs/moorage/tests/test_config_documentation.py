@@ -70,6 +70,7 @@ def test_what_the_page_says_is_refused_is_refused_and_nothing_else_is() -> None:
 def test_what_is_moorage_s_own_is_marked() -> None:
     own = {key for key, row in ROWS.items() if "**own**" in row["meaning"]}
     prefixes = ("services", "http.trustedproxies", "http.limits", "http.workers")
+    prefixes += ("auth.token.server", "policy.tags")
     assert own == {key for key in KEYS if key.startswith(prefixes)}
 
 
@@ -95,12 +96,29 @@ WITH_DEFAULT = [
 REQUIRED = {"rados": "poolname: a", "s3": "bucket: a, region: b"}
 
 
+TOKEN = "realm: 'https://a.example', service: b, issuer: c, jwks: /d"
+
+
+def token_server(key: str, value: str | None) -> Configuration:
+    """The shortest document with a token server, and with the key when there is a value for it."""
+    flow = value
+    for step in reversed(key.removeprefix("auth.token.server.").split(".")):
+        flow = f"{step}: {flow}" if flow == value else f"{step}: {{{flow}}}"
+    server = f"htpasswd: /a, key: /b, {flow}" if value else "htpasswd: /a, key: /b"
+    return parse(f"version: 0.1\nstorage: inmemory\nauth: {{token: {{server: {{{server}}}}}}}\n", {})
+
+
 def document(key: str, value: str | None, driver: str) -> Configuration:
     """The shortest document with this driver, and with the key when there is a value for it."""
+    if key.startswith("auth.token.server"):
+        return token_server(key, value)
     section, *rest = key.split(".")
     if required := REQUIRED.get(driver):
         parameter = f", {rest[1]}: {value}" if value else ""
         return parse(f"version: 0.1\nstorage: {{{driver}: {{{required}{parameter}}}}}\n", {})
+    if key.startswith("auth.token."):
+        parameter = f", {rest[1]}: {value}" if value else ""
+        return parse(f"version: 0.1\nstorage: {driver}\nauth: {{token: {{{TOKEN}{parameter}}}}}\n", {})
     flow = value or ""
     for step in reversed(rest):
         flow = f"{{{step}: {flow}}}"
@@ -134,6 +152,8 @@ ITEMS = {
     "middleware.registry": "name: a, disabled: true",
     "middleware.repository": "name: a, disabled: true",
     "middleware.storage": "name: a, disabled: true",
+    "auth.token.server.rules": "subjects: authenticated, repositories: '**', actions: pull",
+    "policy.tags.immutable": "repositories: '**', tags: 'v*'",
     "validation.manifests.indexes.platformlist": "os: linux, architecture: arm64",
 }
 

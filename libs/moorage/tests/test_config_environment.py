@@ -229,10 +229,12 @@ def test_a_section_that_is_no_map_is_refused_even_when_a_variable_reaches_into_i
     "environ",
     [
         {"REGISTRY_AUTH": "htpasswd", "REGISTRY_AUTH_HTPASSWD_PATH": "/etc/htpasswd"},
+        {"REGISTRY_AUTH_HTPASSWD": ""},
+        {"REGISTRY_AUTH_TOKEN_RELM": "https://auth.example"},
         {"REGISTRY_AUTH_HTPASSWD_REALM": "here"},
         {"REGISTRY_AUTH_TOKEN_REALM": "https://auth.example"},
         {"REGISTRY_AUTH_TOKN_REALM": "https://auth.example"},
-        {"REGISTRY_AUTH": "{silly: {realm: a, service: b}}"},
+        {"REGISTRY_AUTH": "{silly: {realm: a}}"},
         {"REGISTRY_AUTH": ""},
     ],
 )

@@ -281,15 +281,10 @@ def problems(text: str) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_debian_s_document_asks_for_access_control_and_does_not_get_an_open_registry() -> None:
-    assert problems(DEBIAN) == [
-        "auth.htpasswd: access control is not supported by this version; refusing to start an open registry"
-    ]
-
-
-def test_debian_s_document_is_served_without_its_access_control() -> None:
-    before, _, rest = DEBIAN.partition("auth:\n")
-    read = parse(before + rest[rest.index("health:") :], {})
+def test_debian_s_document_is_read_with_its_access_control() -> None:
+    read = parse(DEBIAN, {})
+    assert read.auth.htpasswd is not None
+    assert (read.auth.kind, read.auth.htpasswd.realm) == ("htpasswd", "basic-realm")
     assert read.warnings == ()
     assert read.storage.driver_parameters["rootdirectory"] == "/var/lib/docker-registry"
     assert read.storage.delete.enabled
@@ -318,7 +313,7 @@ def test_the_image_s_document_is_served_with_the_variables_that_people_pass_to_i
     assert read.validation.manifests.urls.permits("https://mirror.example/x")
 
 
-def test_the_image_s_document_with_tls_and_htpasswd_from_the_environment_is_refused() -> None:
+def test_the_image_s_document_with_tls_from_the_environment_is_refused() -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse(
             IMAGE,
@@ -333,7 +328,6 @@ def test_the_image_s_document_with_tls_and_htpasswd_from_the_environment_is_refu
     assert [problem.key for problem in caught.value.problems] == [
         "http.tls.certificate",
         "http.tls.key",
-        "auth.htpasswd",
     ]
 
 

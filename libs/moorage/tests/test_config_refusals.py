@@ -10,9 +10,6 @@ from moorage.config.refusals import UNSUPPORTED
 
 # For each row of the table, a document that asks for it.
 ASKED = {
-    "auth.silly": "auth: {silly: {realm: a, service: b}}",
-    "auth.htpasswd": "auth: {htpasswd: {realm: a, path: /etc/htpasswd}}",
-    "auth.token": "auth: {token: }",
     "storage.azure": "storage: {azure: {accountname: a}}",
     "storage.gcs": "storage: {gcs: {bucket: a}}",
     "storage.swift": "storage: {swift: }",
@@ -82,6 +79,31 @@ def test_what_asks_for_nothing_is_accepted(section: str) -> None:
     assert read.auth.kind == "none"
 
 
+@pytest.mark.parametrize("algorithm", ["none", "None", "hs256", "RS255", ""])
+def test_no_other_algorithm_can_be_asked_for(algorithm: str) -> None:
+    section = (
+        "auth: {token: {realm: 'https://a.example/', service: b, issuer: c, jwks: /x, "
+        f"signingalgorithms: [RS256, '{algorithm}']}}}}"
+    )
+    with pytest.raises(
+        ConfigurationError, match=r"^auth\.token\.signingalgorithms\[1\]: must be one of EdDSA, "
+    ):
+        parse(document(section), {})
+
+
+@pytest.mark.parametrize(
+    ("section", "kind"),
+    [
+        ("auth: {silly: {realm: a, service: b}}", "silly"),
+        ("auth: {htpasswd: {realm: Registry Realm, path: /etc/htpasswd}}", "htpasswd"),
+        ("auth: {token: {realm: 'https://a.example/t', service: b, issuer: c, rootcertbundle: /x}}", "token"),
+        ("auth: {token: {realm: x, service: b, issuer: c, jwks: /x, autoredirect: true}}", "token"),
+    ],
+)
+def test_a_whole_section_is_the_kind_that_it_names(section: str, kind: str) -> None:
+    assert parse(document(section), {}).auth.kind == kind
+
+
 NO_KIND = "auth: names no kind of access control; remove the key, or write 'auth: none', for an open registry"
 
 
@@ -97,6 +119,37 @@ NO_KIND = "auth: names no kind of access control; remove the key, or write 'auth
             NO_KIND,
         ),
         ("auth: {tokn: {realm: a}}", "auth.tokn: unknown key, did you mean 'token'?"),
+        ("auth: {htpasswd: }", "auth.htpasswd.realm: is required"),
+        ("auth: {silly: {realm: a}}", "auth.silly.service: is required"),
+        ("auth: {token: }", "auth.token.realm: is required"),
+        ("auth: htpasswd", "auth.htpasswd.realm: is required"),
+        ("auth: {htpasswd: {realm: a, pth: /x}}", "auth.htpasswd.path: is required"),
+        ("auth: {htpasswd: {realm: a, path: }}", "auth.htpasswd.path: is required"),
+        ("auth: {htpasswd: {realm: a, path: ''}}", "auth.htpasswd.path: must not be empty"),
+        ("auth: {htpasswd: {realm: '', path: /x}}", "auth.htpasswd.realm: must not be empty"),
+        (
+            'auth: {htpasswd: {realm: "a\\r\\nX-Evil: 1", path: /x}}',
+            "auth.htpasswd.realm: holds characters that a header cannot have",
+        ),
+        ("auth: {htpasswd: [x]}", "auth.htpasswd: must be a map, not a list"),
+        (
+            "auth: {token: {realm: 'https://a.example/', service: b, issuer: c}}",
+            "auth.token: needs the keys that tokens are signed with: set rootcertbundle, or jwks, or both",
+        ),
+        (
+            "auth: {token: {realm: somewhere, service: b, issuer: c, jwks: /x}}",
+            "auth.token: 'realm' must be the URL of the token server, http or https, not 'somewhere'",
+        ),
+        (
+            "auth: {token: {realm: 'https://a.example/', service: b, issuer: c, jwks: /x, "
+            "signingalgorithms: []}}",
+            "auth.token: 'signingalgorithms' must name an algorithm, or be left out for all of them",
+        ),
+        (
+            "auth: {token: {realm: x, service: b, issuer: c, jwks: /x, autoredirect: true, "
+            "autoredirectpath: t}}",
+            "auth.token.autoredirectpath: must be the path of a URL: 't'",
+        ),
         ("auth: ldap", "auth.ldap: unknown key"),
         ("auth: false", "auth.false: unknown key"),
         ("auth: [token]", "auth: must be a map, not a list"),

@@ -61,12 +61,16 @@ class Registries:
             case "redirecting":
                 options = {"baseurl": "https://files.example.org/"}
                 return {"middleware": {"storage": [{"name": "redirect", "options": options}]}}
+            case "locked":
+                return {"alone": True, "auth": {"silly": {"realm": "of this test", "service": "registry"}}}
             case "read_only":
                 return {"storage": {"maintenance": {"readonly": {"enabled": True}}}}
             case "small":
                 return {"http": {"limits": {"manifestsize": 1000, "uploadsize": 1000}}}
             case "plugins_only":
                 return {"policy": {"repository": {"classes": ["plugin"]}}}
+            case "immutable":
+                return {"policy": {"tags": {"immutable": [{"repositories": "**", "tags": "v*"}]}}}
         raise AttributeError(name)
 
 
@@ -129,6 +133,7 @@ def register_what_all_routes_have() -> None:
         path = PATHS[route.name]
         if "{name}" in path:
             register_bad_name(route.name, methods, path)
+        register_without_credentials(route.name, methods, path)
         if route.name == "base":
             register_unhealthy(route.name, methods, path)
         else:
@@ -145,6 +150,12 @@ def register_bad_name(route: str, methods: str, path: str) -> None:
     @scenario(route, methods, 400, "NAME_INVALID")
     def _(registries: Registries, method: str, repository: str) -> httpx.Response:
         return ask(registries.default, method, path.format(name="UPPER/case"))
+
+
+def register_without_credentials(route: str, methods: str, path: str) -> None:
+    @scenario(route, methods, 401, "UNAUTHORIZED")
+    def _(registries: Registries, method: str, repository: str) -> httpx.Response:
+        return ask(registries.locked, method, path.format(name=repository))
 
 
 def register_unhealthy(route: str, methods: str, path: str) -> None:
@@ -283,6 +294,12 @@ def _(registries: Registries, method: str, repository: str) -> httpx.Response:
 def _(registries: Registries, method: str, repository: str) -> httpx.Response:
     digest, _ = registries.default.push_image(repository)
     return ask(registries.default, method, f"/v2/{repository}/manifests/{digest}")
+
+
+@scenario("manifest", "DELETE", 403, "DENIED")
+def _(registries: Registries, method: str, repository: str) -> httpx.Response:
+    digest, _ = registries.immutable.push_image(repository, "v1")
+    return ask(registries.immutable, method, f"/v2/{repository}/manifests/{digest}")
 
 
 @scenario("manifest", "DELETE", 405, "UNSUPPORTED")

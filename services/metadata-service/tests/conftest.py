@@ -179,6 +179,7 @@ class Registry:
         *,
         tags: Sequence[str] = (),
         granted_class: str = "",
+        create_only: bool = False,
         timeout: float = SECONDS,
     ) -> metadata_pb2.PutManifestResponse:
         request = metadata_pb2.PutManifestRequest(
@@ -188,6 +189,7 @@ class Registry:
             media_type=media_type,
             content=content,
             granted_class=granted_class,
+            create_only=create_only,
         )
         return await unary(self.stub.PutManifest, request, timeout=timeout)
 
@@ -247,6 +249,13 @@ class Registry:
         request = metadata_pb2.ListRepositoriesRequest(last=last, limit=limit)
         response = await unary(self.stub.ListRepositories, request, timeout=SECONDS)
         return list(response.repositories), response.more
+
+    async def search(
+        self, matching: Sequence[str], last: str = "", limit: int = 1000
+    ) -> metadata_pb2.ListRepositoriesResponse:
+        """One call's part of the catalog."""
+        request = metadata_pb2.ListRepositoriesRequest(last=last, limit=limit, matching=matching)
+        return await unary(self.stub.ListRepositories, request, timeout=SECONDS)
 
     async def referrer_page(
         self, repository: str, subject: str, artifact_type: str = "", last: str = "", limit: int = 1000

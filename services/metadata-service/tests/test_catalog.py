@@ -139,3 +139,70 @@ async def test_the_pages_together_are_the_repositories_after_the_first_in_order(
         last = page[-1] if page else last
     after = tuple(first.split("/")) if first else ()
     assert collected == sorted((name for name in names if name_sort_key(name) > after), key=name_sort_key)
+
+
+# A search for some repositories among many
+
+
+async def searched(registry, globs: list[str], limit: int) -> list[str]:
+    """All that a search finds, page by page."""
+    found: list[str] = []
+    last = ""
+    while True:
+        response = await registry.search(globs, last, limit)
+        assert len(response.repositories) <= limit
+        found += response.repositories
+        if not response.more:
+            return found
+        assert response.position or response.repositories
+        last = response.position or response.repositories[-1]
+
+
+async def test_a_search_finds_what_its_globs_match_and_nothing_else(registry) -> None:
+    await write_repositories(registry, "team", "team/app", "team/app/base", "teams/x", "other/app", "z")
+    assert await searched(registry, ["team/**"], 10) == ["team/app", "team/app/base"]
+    assert await searched(registry, ["team/*", "z"], 10) == ["team/app", "z"]
+    assert await searched(registry, ["*/app"], 10) == ["other/app", "team/app"]
+    assert await searched(registry, ["absent/**"], 10) == []
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+@pytest.mark.parametrize("looks", [1, 5, 20_000])
+async def test_the_pages_of_a_search_together_are_all_that_there_is(
+    registry, monkeypatch, limit: int, looks: int
+) -> None:
+    monkeypatch.setattr(catalog_module, "MOST_LOOKS", looks)
+    monkeypatch.setattr(catalog_module, "_NAMES", 2)
+    names = ["a", "a/x", "a-b", "b/x/x", "b/y", "c/x", "d", "d/e/f/x", "e/x", "f"]
+    await write_repositories(registry, *names)
+    expected = [name for name in sorted(names, key=name_sort_key) if name.split("/")[-1] == "x"]
+    assert await searched(registry, ["**/x"], limit) == expected
+
+
+async def test_a_search_in_one_folder_looks_into_no_other(stack, hooked) -> None:
+    looked: list[str] = []
+
+    async def hook(operation: str, path: str) -> None:
+        if operation == "list":
+            looked.append(path)
+
+    registry = await stack.registry(hooked(hook))
+    await write_repositories(registry, *(f"many/r{number:03}" for number in range(300)), "team/app")
+    assert await searched(registry, ["team/**"], 10) == ["team/app"]
+    assert looked
+    assert not any("many" in path for path in looked)
+
+
+async def test_a_search_that_looks_at_much_says_where_it_stands(registry, monkeypatch) -> None:
+    monkeypatch.setattr(catalog_module, "MOST_LOOKS", 10)
+    monkeypatch.setattr(catalog_module, "_NAMES", 5)
+    await write_repositories(registry, *(f"r{number:03}/a" for number in range(40)), "z/wanted")
+    response = await registry.search(["*/wanted"], limit=10)
+    assert (list(response.repositories), response.more) == ([], True)
+    assert response.position > "r000"
+    assert await searched(registry, ["*/wanted"], 10) == ["z/wanted"]
+
+
+async def test_what_is_no_glob_is_refused(registry, refused) -> None:
+    with refused("NAME_INVALID"):
+        await registry.search(["team/["])

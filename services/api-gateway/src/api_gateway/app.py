@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from functools import lru_cache
 
-from starlette.routing import Router
+from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp
 
 from api_gateway.access import AccessController
@@ -33,6 +33,7 @@ from api_gateway.routes.tags import TagRoutes
 from api_gateway.routes.uploads import UploadRoutes
 from api_gateway.routing import Endpoints, RouteContext, v2_routes
 from api_gateway.state import StateSigner
+from api_gateway.tokens.build import TokenServing
 from api_gateway.urls import Origins
 from moorage.config import Configuration
 
@@ -50,6 +51,7 @@ class Parts:
     instances: BlobInstances
     signer: StateSigner
     access: AccessController
+    tokens: TokenServing | None
     health: HealthState
     access_log: AccessLog | None
 
@@ -58,7 +60,8 @@ def endpoints(config: Configuration, parts: Parts) -> Endpoints:
     """The endpoint of each route and method of the descriptor table."""
     timeout, stall = config.services.timeout, config.services.blobtimeout
     tags = TagRoutes(parts.metadata, largest_page=config.tags.maxtags)
-    catalog = CatalogRoutes(parts.metadata, largest_page=config.catalog.maxentries)
+    listing = parts.tokens.listing if parts.tokens is not None else None
+    catalog = CatalogRoutes(parts.metadata, listing, largest_page=config.catalog.maxentries)
     referrers = ReferrerRoutes(parts.metadata)
     manifests = ManifestRoutes(parts.metadata, parts.lookups, largest=config.http.limits.manifestsize)
     blobs = BlobRoutes(
@@ -109,8 +112,11 @@ def build_app(config: Configuration, parts: Parts) -> ASGIApp:
         stall=config.services.blobtimeout,
     )
     routes = v2_routes(TABLE, endpoints(config, parts), context)
+    own: list[BaseRoute] = [AliveRoute()]
+    if parts.tokens is not None:
+        own += parts.tokens.routes(context.origins, context.stall)
     router = Router(
-        routes=[*routes, AliveRoute()],
+        routes=[*routes, *own],
         default=Fallback(routes, documents_app(), prefix=config.http.prefix),
         redirect_slashes=False,
     )

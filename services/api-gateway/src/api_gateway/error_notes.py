@@ -10,7 +10,9 @@ NOTES: dict[ErrorCode, str] = {
         "The method is not allowed here: the route lacks it, deletion is off, the registry is read-only. "
         "With 400 or 415: the request is malformed, or its body of a type that is not taken."
     ),
-    ErrorCode.UNAUTHORIZED: "Authentication is required; `WWW-Authenticate` says how.",
+    ErrorCode.UNAUTHORIZED: (
+        "Credentials are missing, wrong, or do not allow it; `WWW-Authenticate` says how to come in."
+    ),
     ErrorCode.DENIED: "A policy refuses it.",
     ErrorCode.UNAVAILABLE: "A service behind the gateway is away, or a health check fails. Try again.",
     ErrorCode.TOOMANYREQUESTS: "The client asks too often; `Retry-After` says when to go on.",
@@ -34,5 +36,5 @@ NOTES: dict[ErrorCode, str] = {
     ErrorCode.PAGINATION_NUMBER_INVALID: "`n` is no number, or too large.",
 }
 
-NOT_ANSWERED = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.TOOMANYREQUESTS, ErrorCode.MANIFEST_UNVERIFIED})
-"""Codes that this version never answers: it has no authentication, no rate limit and no schema 1."""
+NOT_ANSWERED = frozenset({ErrorCode.MANIFEST_UNVERIFIED})
+"""Codes that this version never answers: it has no schema 1."""

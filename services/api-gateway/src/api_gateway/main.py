@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
-from api_gateway.access import Open
+from api_gateway.access.build import access_control, check_access_control
 from api_gateway.app import Parts, build_app, standard_access_log
 from api_gateway.checks import configured_checks
 from api_gateway.clients.instances import BlobInstances
@@ -21,6 +21,7 @@ from api_gateway.loads import ONLY_LOAD, Load
 from api_gateway.memory import Memory, holding
 from api_gateway.server import listening, serving
 from api_gateway.state import StateSigner, signing_secret
+from api_gateway.tokens.build import check_token_serving, token_serving
 from api_gateway.workers import WORKERS, inherited
 from moorage.config import Configuration
 from moorage.rpc import Address, open_channel
@@ -31,7 +32,9 @@ log = structlog.get_logger("api_gateway")
 
 
 async def run(config: Configuration, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then drain. Raises OSError when an address cannot be had.
+    """Serve until `stop` is set, then drain.
+
+    Raises ConfigurationError for what `auth` lacks, and OSError when an address cannot be had.
 
     A worker serves on the listener that it has from its parent.
     """
@@ -44,6 +47,8 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
             ready()
             await stop.wait()
         return
+    check_access_control(config)
+    check_token_serving(config)
     with listening(config) as listener:
         async with opened(config, listener):
             log.info("the gateway listens", address=config.http.addr, net=config.http.net)
@@ -80,6 +85,10 @@ async def opened(
             checks = configured_checks(config, instances.serving, channel)
             await stack.enter_async_context(running(checks, health))
             await stack.enter_async_context(debug_server(config, health, of_this_process))
+        tokens = await stack.enter_async_context(token_serving(config))
+        access = await stack.enter_async_context(
+            access_control(config, tokens.controller if tokens else None)
+        )
         access_log = standard_access_log(config)
         if access_log is not None:
             stack.push_async_callback(access_log.close)
@@ -89,7 +98,8 @@ async def opened(
             memory=memory,
             instances=instances,
             signer=signer,
-            access=Open(),
+            access=access,
+            tokens=tokens,
             health=health,
             access_log=access_log,
         )

@@ -1,4 +1,4 @@
-"""What Prometheus is told: about HTTP, under distribution's names, and about the gateway's memory."""
+"""What Prometheus is told: about HTTP, under distribution's names, about access, and about the memory."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ _RESPONSE_SIZE = Histogram(
     "registry_http_response_size_bytes", "Bytes of the answer's body.", ["handler"], buckets=_SIZES
 )
 
+_ACCESS_DECISIONS = Counter(
+    "moorage_gateway_access_decisions", "Decisions of access control.", ["controller", "outcome"]
+)
+
+ACCESS_RELOAD_FAILURES = Counter(
+    "moorage_gateway_access_reload_failures", "Files of access control that could not be read again."
+)
+
 # Gauges are of a process; over several workers they add up.
 MEMORY_BYTES = Gauge("moorage_gateway_memory_bytes", "Bytes kept in memory.")
 MEMORY_ENTRIES = Gauge("moorage_gateway_memory_entries", "Look-ups and blobs kept in memory.")
@@ -41,6 +49,14 @@ _MISSES = Counter("moorage_gateway_memory_misses", "What had to be asked for.", 
 MANIFEST_HITS, MANIFEST_MISSES = _HITS.labels("manifest"), _MISSES.labels("manifest")
 LINK_HITS, LINK_MISSES = _HITS.labels("link"), _MISSES.labels("link")
 CONTENT_HITS, CONTENT_MISSES = _HITS.labels("content"), _MISSES.labels("content")
+
+TOKENS_ISSUED = Counter("moorage_gateway_tokens_issued", "Tokens issued, by how the caller came.", ["grant"])
+TOKENS_REFUSED = Counter("moorage_gateway_tokens_refused", "Requests for tokens refused.", ["reason"])
+
+
+def access_decisions(controller: str, outcome: str) -> Counter:
+    """The counter of one kind of decision: granted, challenged, denied or error."""
+    return _ACCESS_DECISIONS.labels(controller, outcome)
 
 
 def observe(record: RequestRecord, method: str) -> None:

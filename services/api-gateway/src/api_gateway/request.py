@@ -107,6 +107,11 @@ class Request:
         return self._origins.urls(peer=self.record.peer, scheme=self.scope["scheme"], headers=self.headers)
 
     @property
+    def root(self) -> str:
+        """What this client writes before the path of what is outside `http.prefix`; "" if nobody can tell."""
+        return self._origins.root(peer=self.record.peer, scheme=self.scope["scheme"], headers=self.headers)
+
+    @property
     def content_length(self) -> int | None:
         """Bytes of the body; None when the client did not say (chunked), or there is none."""
         text = self.headers.get(b"content-length")

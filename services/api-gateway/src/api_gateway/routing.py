@@ -184,7 +184,7 @@ def _records(needed: Sequence[Access], request: Request) -> list[AccessRecord]:
                 continue
         elif name == "{name}":
             name = request.name
-        records.append(AccessRecord(access.type, name, access.action))
+        records.append(AccessRecord(access.type, name, access.action, access.optional))
     return records
 
 

@@ -41,6 +41,13 @@ unknown path is answered with 404 and `NAME_UNKNOWN`.
 **Headers.** Every response carries `Docker-Distribution-API-Version: registry/2.0` and what `http.headers`
 configures. `Host` must be there once and name a host, otherwise the answer is 400.
 
+**Access.** Without `auth` in the configuration everybody may do everything. With it, a request needs the
+access that stands with its method, such as `repository:<name>:pull`; a method of which none is named needs
+valid credentials alone. Credentials that are missing, wrong, or do not allow it are answered with 401 and
+`WWW-Authenticate`, before anything is looked up; the envelope's detail lists what was asked for. What is
+named as optional is part of the challenge too, but a request is answered without it, in another way. While
+too many passwords wait to be checked the answer is 429.
+
 **URLs in answers** (`Location`) begin with `http.host` when it is configured. Otherwise their origin is the
 one that the client used: the request's `Host`, or what a proxy says in `Forwarded`, or `X-Forwarded-Proto`
 and `X-Forwarded-Host`. Only proxies whose address is in `http.trustedproxies` are believed. With
@@ -122,7 +129,7 @@ def _method(route: Route, method: Method) -> str:
 
 def _access(method: Method) -> Iterable[str]:
     for access in method.access:
-        condition = f" (with `{access.query}`)" if access.query else ""
+        condition = f" (with `{access.query}`{', optional' * access.optional})" if access.query else ""
         yield f"`{access.type}:{access.name.replace('{', '<').replace('}', '>')}:{access.action}`{condition}"
 
 

@@ -61,14 +61,22 @@ class Origins:
             return URLBuilder(self._prefix)
         if self._fixed is not None:
             return URLBuilder(self._fixed)
+        return URLBuilder(self._asked(peer, scheme, headers) + self._prefix)
+
+    def root(self, *, peer: str | None, scheme: str, headers: Headers) -> str:
+        """What stands before the path in the URL of something outside `http.prefix`, also with relative URLs.
+
+        `http.host`, or the origin that the client asked; "" when the request names no usable host.
+        """
+        return self._fixed if self._fixed is not None else self._asked(peer, scheme, headers)
+
+    def _asked(self, peer: str | None, scheme: str, headers: Headers) -> str:
         host = headers.get(b"host") or ""
         if any(name in headers for name in FORWARDED_NAMES) and self._trusts(peer):
             forwarded = forwarded_origin(headers)
             scheme = forwarded.scheme or scheme
             host = forwarded.host or host
-        if not is_host(host):
-            return URLBuilder(self._prefix)
-        return URLBuilder(f"{scheme}://{host}{self._prefix}")
+        return f"{scheme}://{host}" if is_host(host) else ""
 
 
 def _root_of(host: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from api_gateway.access.build import check_access_control
 from api_gateway.checks import configured_checks
 from api_gateway.clients.instances import BlobInstances
 from api_gateway.debug import debug_server
@@ -21,6 +22,7 @@ from api_gateway.loads import InheritedLoad, Load, SharedLoads
 from api_gateway.server import listening
 from api_gateway.sharedhealth import InheritedHealth, PublishedHealth
 from api_gateway.state import signing_secret
+from api_gateway.tokens.build import check_token_serving
 from moorage.config import Configuration
 from moorage.rpc import Address, open_channel
 from moorage.supervisor.parent_death import WORKER
@@ -54,7 +56,9 @@ def inherited(environ: Mapping[str, str] = os.environ) -> Inherited | None:
 
 @asynccontextmanager
 async def _opened(config: Configuration, roster: Roster) -> AsyncIterator[Fleet]:
-    """The parent's part. Raises OSError when an address cannot be had."""
+    """The parent's part. Raises ConfigurationError for what `auth` lacks, OSError for an address."""
+    check_access_control(config)
+    check_token_serving(config)
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listening(config))
         health = stack.enter_context(closing(PublishedHealth()))

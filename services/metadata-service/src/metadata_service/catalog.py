@@ -4,6 +4,9 @@ A repository is there when its `_manifests` folder is. The order is path-wise, a
 other character: that is the order in which a walk meets the folders that visits each one before what is
 in it. The walk starts where the page before ended and stops with the page, so that neither its time nor
 its memory grows with the registry.
+
+A walk for some repositories among many (`sieve`) leaves out the folders that cannot lead to one. It may still
+look at many and find few: then it stops before its page is full, and says where it stands.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from dataclasses import dataclass
 
 from metadata_service.layout import MANIFESTS, ROOT
 from metadata_service.objects import Folder, Objects
+from metadata_service.sieve import Sieve
 from moorage.reference import InvalidReferenceError, parse_name
 
 # A page never holds more repositories, whatever its limit.
@@ -31,6 +35,24 @@ _MOST_FOLDERS = 128
 # to a repository, and a few that come before.
 _GLANCE = 8
 
+# Names that a walk for some repositories reads in a call, and folders that it looks into, about, at most.
+MOST_LOOKS = 20_000
+
+# Greater than whatever a component of a name begins with: what stands below a folder ends before this.
+_END = "~"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogPage:
+    """Repositories, and whether there are more after them.
+
+    `position` is where a walk that gave up stands, to be given as `last`; "" for one that did not.
+    """
+
+    repositories: list[str]
+    more: bool = False
+    position: str = ""
+
 
 class Catalog:
     """Lists repositories. Raises RegistryError when the storage fails."""
@@ -40,40 +62,57 @@ class Catalog:
         self._objects = objects
         self._markers = markers
 
-    async def page(self, last: str, limit: int) -> tuple[list[str], bool]:
-        """The repositories after `last`, at most `limit`, and whether there are more."""
+    async def page(self, last: str, limit: int, matching: Sequence[str] = ()) -> CatalogPage:
+        """The repositories after `last`, at most `limit`: all, or those that one of the globs matches."""
         wanted = min(limit, MAX_PAGE)
         page: list[str] = []
         if wanted <= 0:
-            return page, False
+            return CatalogPage(page)
+        walk = _Walk(self._objects, self._markers, Sieve(matching))
         # The folders that the walk is in, the innermost last.
-        path = self._resume(last)
+        path = _resume(walk, last)
         while path:
-            node = await path[-1].next()
+            level = path[-1]
+            if walk.is_tired and level.must_read:
+                return CatalogPage(page, more=True, position=level.position)
+            node = await level.next()
             if node is None:
-                path.pop()
+                if level.is_over:
+                    path.pop()
                 continue
             if node.is_repository:
                 if len(page) == wanted:
-                    return page, True
+                    return CatalogPage(page, more=True)
                 page.append(node.name)
             if node.leads_on:
-                path.append(self._level(node.name))
-        return page, False
+                path.append(_Level(walk, node.name))
+        return CatalogPage(page)
 
-    def _resume(self, last: str) -> list[_Level]:
-        """Where the walk stands after `last`, there or not."""
-        path = [self._level("")]
-        for component in last.split("/") if last else ():
-            path[-1].after = component
-            name = _join(path[-1].name, component)
-            if not _is_name(name):
-                break
-            path.append(self._level(name))
-        return path
 
-    def _level(self, name: str) -> _Level:
-        return _Level(self._objects, self._markers, name)
+class _Walk:
+    """One call's walk: what it is for, and how much it has looked at."""
+
+    def __init__(self, objects: Objects, markers: Sequence[str], sieve: Sieve) -> None:
+        self.objects = objects
+        self.markers = markers
+        self.sieve = sieve
+        self.looks = 0
+
+    @property
+    def is_tired(self) -> bool:
+        return self.looks >= MOST_LOOKS and not self.sieve.is_open
+
+
+def _resume(walk: _Walk, last: str) -> list[_Level]:
+    """Where the walk stands after `last`, there or not."""
+    path = [_Level(walk, "")]
+    for component in last.split("/") if last else ():
+        path[-1].after = component
+        name = _join(path[-1].name, component)
+        if not _is_name(name):
+            break
+        path.append(_Level(walk, name))
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,53 +128,79 @@ class _Node:
 class _Level:
     """A folder that the walk is in: its children in order, from the one after `after`."""
 
-    def __init__(self, objects: Objects, markers: Sequence[str], name: str) -> None:
+    def __init__(self, walk: _Walk, name: str) -> None:
         self.name = name
-        self._markers = markers
         self.after = ""
-        self._objects = objects
+        self._walk = walk
         self._names: deque[str] = deque()
         self._nodes: deque[_Node] = deque()
         self._more = True
         self._at_once = _FEWEST_FOLDERS
 
+    @property
+    def must_read(self) -> bool:
+        """Whether all of its children that were read have been visited, and there may be others."""
+        return self._more and not self._names and not self._nodes
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all of its children have been visited."""
+        return not (self._more or self._names or self._nodes)
+
+    @property
+    def position(self) -> str:
+        """The `last` that leads to the children which were not read yet."""
+        return _join(self.name, f"{self.after}/{_END}") if self.after else self.name
+
     async def next(self) -> _Node | None:
-        """The next child that is a repository or leads to some; None when there are no more."""
-        while not self._nodes:
+        """The next child that is a repository or leads to some; None if none was found in a first look."""
+        if not self._nodes:
             if self._names:
                 await self._read_nodes()
             elif self._more:
                 await self._read_names()
-            else:
-                return None
-        return self._nodes.popleft()
+        return self._nodes.popleft() if self._nodes else None
 
     async def _read_names(self) -> None:
-        page = await self._objects.list_folder(_path(self.name), after=self.after, limit=_NAMES)
-        self._more = page.truncated and bool(page.names)
-        self.after = page.names[-1] if page.names else self.after
-        children = [_join(self.name, name) for name in page.names if _is_name(name)]
-        self._names.extend(child for child in children if _is_name(child))
+        sieve = self._walk.sieve
+        names: Sequence[str] | None = sieve.children(self.name)
+        if names is None:
+            page = await self._walk.objects.list_folder(_path(self.name), after=self.after, limit=_NAMES)
+            names = page.names
+            self._more = page.truncated and bool(names)
+        else:
+            names = [name for name in names if name > self.after]
+            self._more = False
+        self._walk.looks += len(names)
+        self.after = names[-1] if names else self.after
+        children = [_join(self.name, name) for name in names if _is_name(name)]
+        self._names.extend(
+            child for child in children if _is_name(child) and (sieve.admits(child) or sieve.leads_on(child))
+        )
 
     async def _read_nodes(self) -> None:
         names = [self._names.popleft() for _ in range(min(self._at_once, len(self._names)))]
         self._at_once = min(4 * self._at_once, _MOST_FOLDERS)
-        folders = await self._objects.list_folders([_path(name) for name in names], limit=_GLANCE)
+        sieve = self._walk.sieve
+        self._walk.looks += len(names)
+        folders = await self._walk.objects.list_folders([_path(name) for name in names], limit=_GLANCE)
         for name, folder in zip(names, folders, strict=True):
+            has_children = folder.truncated or any(_is_name(child) for child in folder.names)
             node = _Node(
                 name,
-                is_repository=await self._is_repository(name, folder),
-                leads_on=folder.truncated or any(_is_name(child) for child in folder.names),
+                is_repository=sieve.admits(name) and await self._is_repository(name, folder),
+                leads_on=has_children and sieve.leads_on(name),
             )
             if node.is_repository or node.leads_on:
                 self._nodes.append(node)
 
     async def _is_repository(self, name: str, folder: Folder) -> bool:
-        if any(marker in folder.names for marker in self._markers):
+        if any(marker in folder.names for marker in self._walk.markers):
             return True
-        if not folder.truncated or folder.names[-1:] > (max(self._markers),):
+        if not folder.truncated or folder.names[-1:] > (max(self._walk.markers),):
             return False
-        return any(await self._objects.exist([f"{_path(name)}/{marker}" for marker in self._markers]))
+        paths = [f"{_path(name)}/{marker}" for marker in self._walk.markers]
+        return any(await self._walk.objects.exist(paths))
 
 
 def _join(parent: str, name: str) -> str:

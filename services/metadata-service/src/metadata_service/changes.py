@@ -71,9 +71,12 @@ class Changes:
             raise
 
     @asynccontextmanager
-    async def adding(self, keys: Iterable[Key]) -> AsyncIterator[None]:
-        """Hold the keys against everyone who takes away."""
-        async with self._locks.shared(keys):
+    async def adding(self, keys: Iterable[Key], *, alone: Iterable[Key] = ()) -> AsyncIterator[None]:
+        """Hold the keys against everyone who takes away, and those of `alone` against everyone who adds, too.
+
+        What must not be added twice is decided while its key is held alone.
+        """
+        async with self._locks.shared(keys, alone=alone):
             yield
 
     @asynccontextmanager

@@ -70,12 +70,13 @@ class KeyedLocks:
         self._locks: dict[Key, _Lock] = {}
 
     @asynccontextmanager
-    async def shared(self, keys: Iterable[Key]) -> AsyncIterator[None]:
-        """Hold all keys together with others that share them."""
+    async def shared(self, keys: Iterable[Key], *, alone: Iterable[Key] = ()) -> AsyncIterator[None]:
+        """Hold all keys together with others that share them, and those of `alone` against everyone."""
+        excluded = set(alone)
         async with AsyncExitStack() as stack:
             # In one order for all, so that two holders never wait for each other.
-            for key in sorted(set(keys)):
-                await stack.enter_async_context(self._hold(key, exclusive=False))
+            for key in sorted({*keys, *excluded}):
+                await stack.enter_async_context(self._hold(key, exclusive=key in excluded))
             yield
 
     @asynccontextmanager

@@ -16,6 +16,7 @@ from metadata_service.garbage import Collector
 from metadata_service.garbage.survey import Surveyor
 from metadata_service.health import Health
 from metadata_service.layout import LAYERS, MANIFESTS
+from metadata_service.immutability import Immutability
 from metadata_service.leases import Leases
 from metadata_service.linked_blobs import LinkedBlobs
 from metadata_service.links import Links
@@ -117,6 +118,7 @@ def build_registry(
         rules=ManifestRules(config, links, blobs),
         changes=changes,
         policy=policy,
+        immutability=Immutability(config.policy.tags.immutable),
         max_size=config.http.limits.manifestsize,
     )
     lookups = Lookups(linked_blobs, manifests)

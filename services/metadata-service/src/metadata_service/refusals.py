@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from metadata_service.layout import Repository
 from moorage.digest import Digest
 from moorage.errors import ErrorCode, RegistryError
+
+# Tags that an error names, at most.
+_NAMED_TAGS = 16
 
 
 def blob_unknown(digest: Digest) -> RegistryError:
@@ -24,6 +29,29 @@ def manifest_unknown(repository: Repository, reference: Digest | str, message: s
 def name_unknown(repository: Repository) -> RegistryError:
     """There is no such repository."""
     return RegistryError(ErrorCode.NAME_UNKNOWN, {"name": repository.name})
+
+
+def tag_exists(repository: Repository, tag: str, *, immutable: bool) -> RegistryError:
+    """The tag is there and names another manifest, and this push may not move it.
+
+    DENIED, like every refusal of who may do what: clients print its message and do not try again, whereas 409
+    has no code in the specification.
+    """
+    reason = "tags that match policy.tags.immutable stay" if immutable else "the grant is for new tags only"
+    return RegistryError(
+        ErrorCode.DENIED,
+        {"name": repository.name, "tag": tag, "reason": reason},
+        message=f"the tag {tag} exists already and may not be moved: {reason}",
+    )
+
+
+def tags_stay(repository: Repository, tags: Sequence[str]) -> RegistryError:
+    """Something would remove immutable tags."""
+    return RegistryError(
+        ErrorCode.DENIED,
+        {"name": repository.name, "tags": list(tags[:_NAMED_TAGS]), "reason": "policy.tags.immutable"},
+        message=f"the tag {tags[0]} is immutable and may not be deleted, nor the manifest that it names",
+    )
 
 
 def outcome_is_known(error: BaseException) -> bool:

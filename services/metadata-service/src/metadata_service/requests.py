@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from metadata_service.layout import Repository
 from moorage.digest import Digest, InvalidDigestError
 from moorage.errors import ErrorCode, RegistryError
+from moorage.globs import InvalidGlobError, parse_glob
 from moorage.reference import InvalidReferenceError, parse_name, parse_tag
 from moorage.v1 import metadata_pb2
 
@@ -42,6 +45,14 @@ def reference_of(reference: metadata_pb2.Reference) -> Digest | str:
         case "tag":
             return tag_of(reference.tag)
     raise RegistryError(ErrorCode.TAG_INVALID, message="no tag or digest specified")
+
+
+def globs_of(texts: Iterable[str]) -> list[str]:
+    """Globs over repositories' names; raises RegistryError (NAME_INVALID)."""
+    try:
+        return [parse_glob(text) for text in texts]
+    except InvalidGlobError as error:
+        raise RegistryError(ErrorCode.NAME_INVALID, {"reason": str(error)[:400]}) from error
 
 
 def page_limit(limit: int) -> int:

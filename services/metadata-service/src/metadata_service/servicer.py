@@ -18,7 +18,7 @@ from metadata_service.leases import Leases, serve_lease
 from metadata_service.linked_blobs import LinkedBlobs
 from metadata_service.manifests.store import Manifests
 from metadata_service.referrers import Referrer, Referrers
-from metadata_service.requests import digest_of, page_limit, reference_of, repository_of, tag_of
+from metadata_service.requests import digest_of, globs_of, page_limit, reference_of, repository_of, tag_of
 from metadata_service.resolver import Lookups, Resolver
 from metadata_service.tags import Tags
 from moorage.digest import Digest
@@ -124,6 +124,7 @@ class Metadata(MetadataServicer):
                 media_type=request.media_type,
                 content=request.content,
                 granted_class=request.granted_class,
+                create_only=request.create_only,
             )
             subject = pushed.manifest.subject
             return metadata_pb2.PutManifestResponse(
@@ -165,8 +166,12 @@ class Metadata(MetadataServicer):
     ) -> metadata_pb2.ListRepositoriesResponse:
         """See metadata.proto."""
         async with self._call(context):
-            names, more = await self._registry.catalog.page(request.last, page_limit(request.limit))
-            return metadata_pb2.ListRepositoriesResponse(repositories=names, more=more)
+            page = await self._registry.catalog.page(
+                request.last, page_limit(request.limit), globs_of(request.matching)
+            )
+            return metadata_pb2.ListRepositoriesResponse(
+                repositories=page.repositories, more=page.more, position=page.position
+            )
 
     async def ListReferrers(
         self, request: metadata_pb2.ListReferrersRequest, context: _Context

@@ -7,7 +7,7 @@ gone (registries before this one leave such tags behind) is listed, cannot be pu
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
 from metadata_service.changes import Changes, tag_key
 from metadata_service.layout import CURRENT_LINK, Repository
@@ -43,6 +43,11 @@ class Tags:
         if digest is None:
             raise manifest_unknown(repository, tag)
         return digest
+
+    async def present(self, repository: Repository, tags: Sequence[str]) -> dict[str, Digest]:
+        """What those of the tags that are there name."""
+        targets = await self._links.read([repository.tag_current(tag) for tag in tags])
+        return {tag: target for tag, target in zip(tags, targets, strict=True) if target is not None}
 
     async def page(self, repository: Repository, last: str, limit: int | None) -> tuple[list[str], bool]:
         """The tags after `last` in byte order, at most `limit` (None: MAX_PAGE), and whether there are more.
@@ -101,18 +106,33 @@ class Tags:
         """
 
         async def scan(part: Sequence[str]) -> list[str]:
-            targets = await self._links.read([repository.tag_current(tag) for tag in part])
-            naming = [tag for tag, target in zip(part, targets, strict=True) if target in digests]
+            naming = await self._naming(repository, part, digests)
             return [tag for tag in naming if await self._remove_if_naming(repository, tag, digests)]
 
-        removed: list[str] = []
+        return await self._scan(repository, scan)
+
+    async def naming(self, repository: Repository, digests: Collection[Digest]) -> list[str]:
+        """Every tag that names one of these digests, in byte order."""
+        return await self._scan(repository, lambda part: self._naming(repository, part, digests))
+
+    async def _scan(
+        self, repository: Repository, scan: Callable[[Sequence[str]], Awaitable[list[str]]]
+    ) -> list[str]:
+        """What `scan` finds among all tags, of which it gets a part at a time."""
+        found: list[str] = []
         position: str | None = ""
         while position is not None:
             names, position = await self._next(repository, position, _SCAN * self._concurrency)
             parts = [names[start : start + _SCAN] for start in range(0, len(names), _SCAN)]
             for tags in await for_each(scan, parts, limit=self._concurrency):
-                removed += tags
-        return removed
+                found += tags
+        return found
+
+    async def _naming(
+        self, repository: Repository, tags: Sequence[str], digests: Collection[Digest]
+    ) -> list[str]:
+        present = await self.present(repository, tags)
+        return [tag for tag, target in present.items() if target in digests]
 
     async def _remove_if_naming(self, repository: Repository, tag: str, digests: Collection[Digest]) -> bool:
         async with self._changes.removing(tag_key(repository.name, tag)):

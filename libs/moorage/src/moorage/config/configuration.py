@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
-from moorage.config.extensions import Auth, Compatibility, Proxy, Reporting
+from moorage.config.auth import Auth
+from moorage.config.extensions import Compatibility, Proxy, Reporting
 from moorage.config.health import Health
 from moorage.config.http import HTTP
 from moorage.config.log import Log, LogLevel

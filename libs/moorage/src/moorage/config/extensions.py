@@ -1,4 +1,4 @@
-"""`auth`, `proxy`, `reporting` and `compatibility`.
+"""`proxy`, `reporting` and `compatibility`.
 
 Their keys are known here, so that a misspelt one is found. Which of them this version refuses: see
 `refusals`.
@@ -15,25 +15,6 @@ from moorage.config.section import Section
 from moorage.config.values import Flag, FreeForm, Seconds, Secret, Text
 
 Parameters = dict[str, FreeForm]
-
-
-class Auth(Section):
-    """`auth`: exactly one kind of access control; without the section, and with `none`, there is none."""
-
-    open_to_environment = True
-
-    none: Parameters | None = None
-    silly: Parameters | None = None
-    htpasswd: Parameters | None = None
-    token: Parameters | None = None
-
-    @property
-    def kind(self) -> str:
-        """The kind of access control that is configured: `none`, `silly`, `htpasswd` or `token`."""
-        for name in type(self).model_fields:
-            if getattr(self, name) is not None:
-                return name
-        return "none"
 
 
 class ProxyExec(Section):

@@ -18,6 +18,7 @@ from moorage.config.errors import ConfigurationError, Problem
 from moorage.config.refusals import Finding, refused
 from moorage.config.schema import Location, dotted, field_at, fields_of, nearest, section_at
 from moorage.config.services import is_unix
+from moorage.config.tokenserver import clashes
 from moorage.config.values import DURATION, WARNINGS, kind, split_host_port
 
 # What an error's key is when the document as a whole is wrong.
@@ -62,9 +63,22 @@ def parse(text: str, environ: Mapping[str, str]) -> Configuration:
         findings.extend(_exposed_services(configuration))
         findings.extend(_blob_workers(configuration))
         findings.extend(_redis(configuration))
+        findings.extend(_token_server(configuration))
     if findings or configuration is None:
         raise ConfigurationError.of(_in_document_order(findings, tree))
     return _completed(configuration, supported, collected)
+
+
+def _token_server(configuration: Configuration) -> Iterator[Finding]:
+    """Groups that a rule names and nobody defines, and a path that something else has."""
+    at: Location = ("auth", "token", "server")
+    token = configuration.auth.token
+    if token is None or token.server is None:
+        return
+    for location, message in token.server.unknown_groups():
+        yield Finding((*at, *location), message)
+    if taken := clashes(token.server, configuration.http.prefix):
+        yield Finding((*at, "path"), taken)
 
 
 def _finding(details: ErrorDetails) -> Finding:

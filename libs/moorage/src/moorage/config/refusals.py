@@ -1,6 +1,6 @@
 """What a configuration may ask for and this version does not do.
 
-None of it is ignored: a registry that leaves out access control, TLS or a webhook that its operator
+None of it is ignored: a registry that leaves out TLS or a webhook that its operator
 configured is worse than one that does not start. A version that learns one of these removes its row.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from moorage.config.auth import KINDS
 from moorage.config.document import Node, Tree, resolved
 from moorage.config.schema import Location
 from moorage.config.storage import NOT_DRIVERS
@@ -49,9 +50,6 @@ class Refusal:
     when: Callable[[Node], bool] = _always
 
 
-_ACCESS_CONTROL = Refusal(
-    "access control is not supported by this version; refusing to start an open registry"
-)
 _DRIVER_NEVER = Refusal("this storage driver is not supported; use filesystem")
 _TLS = Refusal(
     "TLS is not supported by this version; end it at a proxy in front of the registry", _says_something
@@ -60,9 +58,6 @@ _REPLICAS = Refusal("reading from replicas is not supported: they may not know o
 _PROXY = Refusal("the pull-through cache is not supported by this version", _says_something)
 
 UNSUPPORTED: Mapping[str, Refusal] = {
-    "auth.silly": _ACCESS_CONTROL,
-    "auth.htpasswd": _ACCESS_CONTROL,
-    "auth.token": _ACCESS_CONTROL,
     "storage.azure": _DRIVER_NEVER,
     "storage.gcs": _DRIVER_NEVER,
     "storage.swift": _DRIVER_NEVER,
@@ -148,8 +143,10 @@ def _one_access_control(tree: Tree) -> Iterator[Finding]:
             ("auth",),
             "names no kind of access control; remove the key, or write 'auth: none', for an open registry",
         )
-    elif isinstance(auth, dict) and len(auth) > 1:
-        yield Finding(("auth",), f"several kinds of access control: {', '.join(auth)}; name exactly one")
+    elif isinstance(auth, dict):
+        kinds = [key for key in auth if key in KINDS]
+        if len(kinds) > 1:
+            yield Finding(("auth",), f"several kinds of access control: {', '.join(kinds)}; name exactly one")
 
 
 def _look_up(tree: Tree, location: tuple[str, ...]) -> tuple[bool, Node]:

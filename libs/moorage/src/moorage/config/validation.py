@@ -1,4 +1,4 @@
-"""`validation` and `policy`: what a pushed manifest may hold."""
+"""`validation` and `policy`: what a pushed manifest may hold, and which tags stay as they are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from moorage.config.globs import Globs
 from moorage.config.section import Section
 from moorage.config.values import Flag, Lines, RegularExpression, Text, one_of
 
@@ -71,7 +72,22 @@ class RepositoryPolicy(Section):
     classes: Lines = ()
 
 
+class ImmutableTags(Section):
+    """One of `policy.tags.immutable`: tags that a push may set once, and nothing moves."""
+
+    repositories: Globs
+    tags: Globs
+    allowdelete: Flag = False
+
+
+class TagPolicy(Section):
+    """`policy.tags`."""
+
+    immutable: tuple[ImmutableTags, ...] = ()
+
+
 class Policy(Section):
     """`policy`."""
 
+    tags: TagPolicy = Field(default_factory=TagPolicy)
     repository: RepositoryPolicy = Field(default_factory=RepositoryPolicy)

@@ -294,12 +294,15 @@ class PutManifestRequest(_message.Message):
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     GRANTED_CLASS_FIELD_NUMBER: _builtins.int
+    CREATE_ONLY_FIELD_NUMBER: _builtins.int
     repository: _builtins.str
     media_type: _builtins.str
     """The Content-Type header without parameters."""
     content: _builtins.bytes
     granted_class: _builtins.str
     """The "class" of the caller's grant for the repository; empty for no check against it."""
+    create_only: _builtins.bool
+    """The caller may set tags that do not exist, and move none."""
     @_builtins.property
     def reference(self) -> Global___Reference: ...
     @_builtins.property
@@ -315,10 +318,11 @@ class PutManifestRequest(_message.Message):
         media_type: _builtins.str = ...,
         content: _builtins.bytes = ...,
         granted_class: _builtins.str = ...,
+        create_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "granted_class", b"granted_class", "media_type", b"media_type", "reference", b"reference", "repository", b"repository", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_only", b"create_only", "granted_class", b"granted_class", "media_type", b"media_type", "reference", b"reference", "repository", b"repository", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -460,19 +464,25 @@ class ListRepositoriesRequest(_message.Message):
 
     LAST_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    MATCHING_FIELD_NUMBER: _builtins.int
     last: _builtins.str
     """Only repositories greater than this, in path-wise order."""
     limit: _builtins.int
     """At most so many, and at most 10000; 0 gives an empty page."""
+    @_builtins.property
+    def matching(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only repositories that one of these globs matches ('*' but for '/', '**', '?'); none for all."""
+
     def __init__(
         self,
         *,
         last: _builtins.str = ...,
         limit: _builtins.int = ...,
+        matching: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "limit", b"limit", "matching", b"matching"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -484,7 +494,12 @@ class ListRepositoriesResponse(_message.Message):
 
     REPOSITORIES_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     more: _builtins.bool
+    position: _builtins.str
+    """Where the search stands that `matching` made too long for one call: the `last` with which to go on. Empty when it
+    came to its end, or filled the page. It may name what the globs do not match.
+    """
     @_builtins.property
     def repositories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -492,10 +507,11 @@ class ListRepositoriesResponse(_message.Message):
         *,
         repositories: _abc.Iterable[_builtins.str] | None = ...,
         more: _builtins.bool = ...,
+        position: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "repositories", b"repositories"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "position", b"position", "repositories", b"repositories"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

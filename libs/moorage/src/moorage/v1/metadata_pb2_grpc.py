@@ -165,8 +165,8 @@ class MetadataServicer:
 
     def PutManifest(self, request, context):
         """Checks, stores and tags a manifest. MANIFEST_INVALID (413 over the size limit), a MANIFEST_BLOB_UNKNOWN for each of
-        the first 256 missing references, DIGEST_INVALID, TAG_INVALID, DENIED, or UNSUPPORTED while the registry is
-        read-only. A push that was cut off can be repeated.
+        the first 256 missing references, DIGEST_INVALID, TAG_INVALID, DENIED (also for a tag that names another manifest
+        and may not be moved), or UNSUPPORTED while the registry is read-only. A push that was cut off can be repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,7 +174,8 @@ class MetadataServicer:
 
     def DeleteManifest(self, request, context):
         """By digest: the manifest, under all its digests, and every tag that names it. By tag: the tag alone.
-        MANIFEST_UNKNOWN, or UNSUPPORTED as for UnlinkBlob. A delete that was cut off can be repeated.
+        MANIFEST_UNKNOWN, DENIED when an immutable tag would go, or UNSUPPORTED as for UnlinkBlob. A delete that was cut off
+        can be repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

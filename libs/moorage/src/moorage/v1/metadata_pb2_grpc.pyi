@@ -60,12 +60,13 @@ class MetadataStub:
     """MANIFEST_UNKNOWN if there is none, or none that the caller accepts."""
     PutManifest: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.PutManifestRequest, _metadata_pb2.PutManifestResponse]
     """Checks, stores and tags a manifest. MANIFEST_INVALID (413 over the size limit), a MANIFEST_BLOB_UNKNOWN for each of
-    the first 256 missing references, DIGEST_INVALID, TAG_INVALID, DENIED, or UNSUPPORTED while the registry is
-    read-only. A push that was cut off can be repeated.
+    the first 256 missing references, DIGEST_INVALID, TAG_INVALID, DENIED (also for a tag that names another manifest
+    and may not be moved), or UNSUPPORTED while the registry is read-only. A push that was cut off can be repeated.
     """
     DeleteManifest: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.DeleteManifestRequest, _metadata_pb2.DeleteManifestResponse]
     """By digest: the manifest, under all its digests, and every tag that names it. By tag: the tag alone.
-    MANIFEST_UNKNOWN, or UNSUPPORTED as for UnlinkBlob. A delete that was cut off can be repeated.
+    MANIFEST_UNKNOWN, DENIED when an immutable tag would go, or UNSUPPORTED as for UnlinkBlob. A delete that was cut off
+    can be repeated.
     """
     ListTags: _grpc.UnaryUnaryMultiCallable[_metadata_pb2.ListTagsRequest, _metadata_pb2.ListTagsResponse]
     """Tags in byte order; NAME_UNKNOWN if there is no such repository."""
@@ -110,12 +111,13 @@ class MetadataAsyncStub(MetadataStub):
     """MANIFEST_UNKNOWN if there is none, or none that the caller accepts."""
     PutManifest: _aio.UnaryUnaryMultiCallable[_metadata_pb2.PutManifestRequest, _metadata_pb2.PutManifestResponse]  # type: ignore[assignment]
     """Checks, stores and tags a manifest. MANIFEST_INVALID (413 over the size limit), a MANIFEST_BLOB_UNKNOWN for each of
-    the first 256 missing references, DIGEST_INVALID, TAG_INVALID, DENIED, or UNSUPPORTED while the registry is
-    read-only. A push that was cut off can be repeated.
+    the first 256 missing references, DIGEST_INVALID, TAG_INVALID, DENIED (also for a tag that names another manifest
+    and may not be moved), or UNSUPPORTED while the registry is read-only. A push that was cut off can be repeated.
     """
     DeleteManifest: _aio.UnaryUnaryMultiCallable[_metadata_pb2.DeleteManifestRequest, _metadata_pb2.DeleteManifestResponse]  # type: ignore[assignment]
     """By digest: the manifest, under all its digests, and every tag that names it. By tag: the tag alone.
-    MANIFEST_UNKNOWN, or UNSUPPORTED as for UnlinkBlob. A delete that was cut off can be repeated.
+    MANIFEST_UNKNOWN, DENIED when an immutable tag would go, or UNSUPPORTED as for UnlinkBlob. A delete that was cut off
+    can be repeated.
     """
     ListTags: _aio.UnaryUnaryMultiCallable[_metadata_pb2.ListTagsRequest, _metadata_pb2.ListTagsResponse]  # type: ignore[assignment]
     """Tags in byte order; NAME_UNKNOWN if there is no such repository."""
@@ -205,8 +207,8 @@ class MetadataServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_metadata_pb2.PutManifestResponse, _abc.Awaitable[_metadata_pb2.PutManifestResponse]]:
         """Checks, stores and tags a manifest. MANIFEST_INVALID (413 over the size limit), a MANIFEST_BLOB_UNKNOWN for each of
-        the first 256 missing references, DIGEST_INVALID, TAG_INVALID, DENIED, or UNSUPPORTED while the registry is
-        read-only. A push that was cut off can be repeated.
+        the first 256 missing references, DIGEST_INVALID, TAG_INVALID, DENIED (also for a tag that names another manifest
+        and may not be moved), or UNSUPPORTED while the registry is read-only. A push that was cut off can be repeated.
         """
 
     @_abc_1.abstractmethod
@@ -216,7 +218,8 @@ class MetadataServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_metadata_pb2.DeleteManifestResponse, _abc.Awaitable[_metadata_pb2.DeleteManifestResponse]]:
         """By digest: the manifest, under all its digests, and every tag that names it. By tag: the tag alone.
-        MANIFEST_UNKNOWN, or UNSUPPORTED as for UnlinkBlob. A delete that was cut off can be repeated.
+        MANIFEST_UNKNOWN, DENIED when an immutable tag would go, or UNSUPPORTED as for UnlinkBlob. A delete that was cut off
+        can be repeated.
         """
 
     @_abc_1.abstractmethod

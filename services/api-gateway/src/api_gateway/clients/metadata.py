@@ -67,8 +67,9 @@ class MetadataClient:
         media_type: str,
         content: bytes,
         granted_class: str,
+        create_only: bool,
     ) -> metadata_pb2.PutManifestResponse:
-        """Check, store and tag a manifest."""
+        """Check, store and tag a manifest; with `create_only`, without moving a tag that is there."""
         request = metadata_pb2.PutManifestRequest(
             repository=repository,
             reference=_reference(reference),
@@ -76,6 +77,7 @@ class MetadataClient:
             media_type=media_type,
             content=content,
             granted_class=granted_class,
+            create_only=create_only,
         )
         return await self._call(self._stub.PutManifest, request)
 
@@ -103,11 +105,12 @@ class MetadataClient:
         response = await self._call(self._stub.ListTags, request)
         return list(response.tags), response.more
 
-    async def list_repositories(self, last: str, limit: int) -> tuple[list[str], bool]:
-        """Repositories after `last`, and whether there are more."""
-        request = metadata_pb2.ListRepositoriesRequest(last=last, limit=limit)
-        response = await self._call(self._stub.ListRepositories, request)
-        return list(response.repositories), response.more
+    async def list_repositories(
+        self, last: str, limit: int, matching: Sequence[str] = ()
+    ) -> metadata_pb2.ListRepositoriesResponse:
+        """Repositories after `last`: all, or those that one of the globs matches."""
+        request = metadata_pb2.ListRepositoriesRequest(last=last, limit=limit, matching=matching)
+        return await self._call(self._stub.ListRepositories, request)
 
     async def list_referrers(
         self, repository: str, digest: str, *, artifact_type: str, last: str, limit: int

@@ -111,6 +111,9 @@ UPLOAD_LOCATION = Header(
 )
 BLOB_LOCATION = Header("Location", "<origin>/v2/<name>/blobs/<digest>", "The blob.")
 ALLOW = Header("Allow", "<method>, ...", "The methods that the route has.")
+CHALLENGE = Header(
+    "WWW-Authenticate", '<scheme> realm="<realm>", ...', "How to come in, and for a token, with which scope."
+)
 RETRY_AFTER = Header("Retry-After", "1", "Seconds after which to try again.")
 
 # Failures
@@ -129,6 +132,13 @@ UNAVAILABLE = failure(
     "A health check fails, or a service that the request needs does not answer.",
     RETRY_AFTER,
 )
+UNAUTHORIZED = failure(
+    401,
+    ErrorCode.UNAUTHORIZED,
+    "With access control: the credentials are missing, wrong, or do not allow it. The detail lists what was "
+    "asked for.",
+    CHALLENGE,
+)
 NAME_INVALID = failure(400, ErrorCode.NAME_INVALID, "The name does not match the grammar.")
 NAME_UNKNOWN = failure(404, ErrorCode.NAME_UNKNOWN, "There is no such repository.")
 DIGEST_INVALID = failure(
@@ -139,13 +149,16 @@ PAGINATION_INVALID = failure(
 )
 READ_ONLY = failure(405, ErrorCode.UNSUPPORTED, "The registry is read-only.", ALLOW)
 
-ON_NAME = (NAME_INVALID, UNAVAILABLE)
+ON_NAME = (NAME_INVALID, UNAUTHORIZED, UNAVAILABLE)
 """What a route with a name can always answer."""
 
 # Access
 
+AUTHENTICATION_ALONE: tuple[Access, ...] = ()
+"""For a method that asks only who the client is."""
+
 PULL = Access("repository", "{name}", "pull")
 PUSH = Access("repository", "{name}", "push")
 DELETE = Access("repository", "{name}", "delete")
-PULL_FROM_SOURCE = Access("repository", "{from}", "pull", query="from")
+PULL_FROM_SOURCE = Access("repository", "{from}", "pull", query="from", optional=True)
 CATALOG_ACCESS = Access("registry", "catalog", "*")

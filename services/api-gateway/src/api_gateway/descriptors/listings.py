@@ -10,11 +10,13 @@ BASE = Route(
     name="base",
     path="/v2/",
     entity="Base",
-    description="Tells a client that this is a registry, and whether it may talk to it.",
+    description="Tells a client that this is a registry, and whether it may talk to it: any valid "
+    "credentials will do.",
     methods=tuple(
         Method(
             method=method,
             description=description,
+            access=f.AUTHENTICATION_ALONE,
             requests=(
                 Request(
                     name="Check",
@@ -26,7 +28,7 @@ BASE = Route(
                             body=Body("application/json", "{}") if method == "GET" else None,
                         ),
                     ),
-                    failures=(f.UNAVAILABLE,),
+                    failures=(f.UNAUTHORIZED, f.UNAVAILABLE),
                 ),
             ),
         )
@@ -68,12 +70,20 @@ TAGS = Route(
     ),
 )
 
+_POSITION = Parameter(
+    "_position",
+    "string",
+    "Where a long search for the user's repositories stands. It stands in a `Link`: take that URL as it is.",
+    format="<opaque>",
+)
+
 CATALOG = Route(
     name="catalog",
     path="/v2/_catalog",
     entity="Catalog",
     description=(
-        "The repositories of the registry, ordered component by component, so that `a/b` comes before `a-b`."
+        "The repositories of the registry, ordered component by component, so that `a/b` comes before `a-b`. "
+        "A token for `registry:catalog:list` shows those that `auth.token.server` lists for its user."
     ),
     methods=(
         Method(
@@ -85,7 +95,7 @@ CATALOG = Route(
                     name="Catalog",
                     description="Without `n` a page holds 100 repositories, or `catalog.maxentries` "
                     "if that is less.",
-                    query=(f.PAGE_SIZE, f.LAST),
+                    query=(f.PAGE_SIZE, f.LAST, _POSITION),
                     successes=(
                         Response(
                             status=200,
@@ -100,6 +110,7 @@ CATALOG = Route(
                             ErrorCode.PAGINATION_NUMBER_INVALID,
                             "`n` is not a number in ASCII decimal digits, or more than `catalog.maxentries`.",
                         ),
+                        f.UNAUTHORIZED,
                         f.UNAVAILABLE,
                     ),
                 ),

@@ -45,7 +45,10 @@ def _read(method: str, description: str, body: Body | None) -> Method:
 
 
 _DENIED = f.failure(
-    403, ErrorCode.DENIED, "`policy.repository.classes` does not allow manifests of this class."
+    403,
+    ErrorCode.DENIED,
+    "`policy.repository.classes` does not allow manifests of this class; or a tag is there that names another "
+    "manifest and may not be moved: it is one of `policy.tags.immutable`, or the token is for `create` alone.",
 )
 _INVALID = f.failure(
     400,
@@ -144,6 +147,11 @@ _DELETE = Method(
             successes=(Response(status=202, description="It is gone.", headers=(f.NO_CONTENT,)),),
             failures=(
                 f.failure(404, ErrorCode.MANIFEST_UNKNOWN, "There is no such manifest or tag."),
+                f.failure(
+                    403,
+                    ErrorCode.DENIED,
+                    "The tag, or one that names the manifest, is one of `policy.tags.immutable`.",
+                ),
                 f.failure(
                     405,
                     ErrorCode.UNSUPPORTED,

@@ -74,13 +74,15 @@ class Access:
     """A record that a method needs.
 
     Its name may be `{name}`, the path's parameter. Where `query` names a query parameter, the record is about
-    the repository that it holds, and needed only when the request has it.
+    the repository that it holds, and asked for only when the request has it.
     """
 
     type: str
     name: str
     action: str
     query: str = ""
+    optional: bool = False
+    """The request is answered without it too, in another way: the endpoint asks the grant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,9 @@ class Method:
     method: str
     description: str
     requests: tuple[Request, ...]
-    access: tuple[Access, ...] = ()
+    access: tuple[Access, ...]
+    """All of them are needed. There is no default: a method that names none says so."""
+
     writes: bool = False
     """Refused while the registry is read-only."""
 

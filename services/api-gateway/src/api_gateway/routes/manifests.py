@@ -62,6 +62,7 @@ class ManifestRoutes:
             media_type=request.content_type,
             content=content,
             granted_class=request.grant.class_of(request.name),
+            create_only=request.grant.creates_only(request.name),
         )
         digest = response.descriptor.digest
         headers: HeaderList = [

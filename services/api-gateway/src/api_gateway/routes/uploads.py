@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import structlog
 
+from api_gateway.access.interface import REPOSITORY, AccessRecord
 from api_gateway.clients.metadata import MetadataClient
 from api_gateway.clients.uploads import Upload, UploadsClient
 from api_gateway.connection import LentBody
@@ -132,6 +133,8 @@ class UploadRoutes:
             return False
         try:
             parsed, source = Digest.parse(digest), parse_name(source)
+            if not request.grant.allows(AccessRecord(REPOSITORY, source, "pull")):
+                return False
             await self._metadata.mount_blob(request.name, source, str(parsed))
         except (InvalidDigestError, InvalidReferenceError):
             return False

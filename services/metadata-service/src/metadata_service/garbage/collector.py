@@ -187,7 +187,8 @@ class Collector:
     async def _repositories(self) -> AsyncIterator[Repository]:
         last, more = "", True
         while more:
-            names, more = await self._catalog.page(last, _REPOSITORIES)
+            page = await self._catalog.page(last, _REPOSITORIES)
+            names, more = page.repositories, page.more
             for name in names:
                 yield Repository(name)
             last = names[-1] if names else last

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from metadata_service.blobs import Blobs
 from metadata_service.changes import Changes, manifest_key, tag_key
+from metadata_service.immutability import Immutability
 from metadata_service.layout import Repository
 from metadata_service.leases import Revoked
 from metadata_service.links import Links, link_content
@@ -28,7 +29,7 @@ from metadata_service.manifests.stored import StoredManifest, StoredManifests
 from metadata_service.negotiation import Answer, default_child, negotiate
 from metadata_service.objects import Objects
 from metadata_service.policy import Policy, Verb
-from metadata_service.refusals import manifest_unknown
+from metadata_service.refusals import manifest_unknown, tag_exists, tags_stay
 from metadata_service.tags import Tags
 from moorage.digest import SUPPORTED_ALGORITHMS, Digest
 from moorage.errors import ErrorCode, RegistryError
@@ -81,6 +82,7 @@ class Manifests:
         rules: ManifestRules,
         changes: Changes,
         policy: Policy,
+        immutability: Immutability,
         max_size: int,
     ) -> None:
         """`max_size` is the most bytes that a manifest may have."""
@@ -92,6 +94,7 @@ class Manifests:
         self._rules = rules
         self._changes = changes
         self._policy = policy
+        self._immutability = immutability
         self._max_size = max_size
 
     async def get(
@@ -129,8 +132,13 @@ class Manifests:
         media_type: str,
         content: bytes,
         granted_class: str,
+        create_only: bool = False,
     ) -> Pushed:
-        """Check, store and tag a manifest. `tags` are further tags of a push by digest."""
+        """Check, store and tag a manifest. `tags` are further tags of a push by digest.
+
+        With `create_only`, and for immutable tags in any case, a tag that names another manifest is not
+        moved: then nothing is stored (DENIED). Of two pushes to such a tag, one wins.
+        """
         self._policy.require(Verb.ADD)
         tags = _checked(reference, tags)
         if len(content) > self._max_size:
@@ -150,12 +158,19 @@ class Manifests:
             raise RegistryError(ErrorCode.DIGEST_INVALID, {"digest": str(digest), "content": str(canonical)})
         await self._rules.check(repository, manifest, granted_class)
 
+        fixed = self._immutability.fixed(repository.name, tags)
+        unmoved = list(tags) if create_only else fixed
+
         async def commit() -> None:
             keys = [
                 manifest_key(repository.name, canonical),
                 *(tag_key(repository.name, tag) for tag in tags),
             ]
-            async with self._changes.adding(keys):
+            # Whoever may only create a tag decides alone whether it is there.
+            alone = [tag_key(repository.name, tag) for tag in unmoved]
+            async with self._changes.adding(keys, alone=alone):
+                if unmoved:
+                    await self._refuse_moves(repository, unmoved, digest, fixed)
                 await self._blobs.put(content, canonical)
                 await self._objects.put(_links(repository, canonical, digest, manifest.subject, tags))
 
@@ -184,6 +199,9 @@ class Manifests:
     async def delete_tag(self, repository: Repository, tag: str) -> None:
         """Remove a tag and nothing else; MANIFEST_UNKNOWN if there is none."""
         self._policy.require(Verb.DELETE)
+        if self._immutability.kept(repository.name, [tag]):
+            await self._tags.get(repository, tag)
+            raise tags_stay(repository, [tag])
         revoking = Revoked(repository.name, (tag,))
         if not await self._changes.run(lambda: self._tags.remove(repository, tag), revoking=revoking):
             raise manifest_unknown(repository, tag)
@@ -200,6 +218,22 @@ class Manifests:
 
         digests = tuple(str(digest) for revision in revisions for digest in revision.digests)
         await self._changes.run(remove, revoking=Revoked(repository.name, digests=digests))
+
+    async def _refuse_moves(
+        self, repository: Repository, tags: Sequence[str], digest: Digest, fixed: Collection[str]
+    ) -> None:
+        """Raise DENIED when one of the tags is there and names something else."""
+        for tag, named in (await self._tags.present(repository, tags)).items():
+            if named != digest:
+                raise tag_exists(repository, tag, immutable=tag in fixed)
+
+    async def _refuse_removal(self, repository: Repository, digests: Collection[Digest]) -> None:
+        """Raise DENIED when a tag that must stay names one of the digests. The manifest's key is held."""
+        if self._immutability.keeps_some(repository.name):
+            naming = await self._tags.naming(repository, digests)
+            kept = self._immutability.kept(repository.name, naming)
+            if kept:
+                raise tags_stay(repository, kept)
 
     async def _find(self, repository: Repository, digest: Digest, reference: Digest | str) -> StoredManifest:
         manifest = await self._stored.find(repository, digest)
@@ -218,6 +252,7 @@ class Manifests:
         if manifest is not None:
             # Whatever other digests it was pushed under.
             digests |= {Digest.of(manifest.content, algorithm) for algorithm in SUPPORTED_ALGORITHMS}
+        await self._refuse_removal(repository, digests)
         tags = await self._tags.remove_naming(repository, digests)
         aliases = tuple(sorted(digests - {canonical}, key=str))
         links = Revision(canonical, aliases, None if manifest is None else manifest.subject).links(repository)

@@ -1,0 +1,1 @@
+"""`auth.htpasswd`: users and passwords in a file."""

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+
+from api_gateway.tokens import attempts as attempts_module
+from api_gateway.tokens.attempts import Attempts, Buckets
+
+ADDRESS = "192.0.2.1"
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def attempts(clock: Clock) -> Attempts:
+    return Attempts(3, 10.0, clock)
+
+
+def test_after_a_few_wrong_passwords_a_client_waits(attempts: Attempts, clock: Clock) -> None:
+    assert [attempts.begin(ADDRESS, "ada") for _ in range(4)] == [0, 0, 0, 10]
+    clock.now += 4
+    assert attempts.begin(ADDRESS, "ada") == 6
+    clock.now += 6
+    assert [attempts.begin(ADDRESS, "ada") for _ in range(2)] == [0, 10]
+    clock.now += 1000
+    assert [attempts.begin(ADDRESS, "ada") for _ in range(4)] == [0, 0, 0, 10]
+
+
+def test_other_accounts_and_other_clients_do_not_wait_for_it(attempts: Attempts) -> None:
+    for _ in range(4):
+        attempts.begin(ADDRESS, "ada")
+    assert attempts.begin(ADDRESS, "grace") == 0
+    assert attempts.begin("192.0.2.2", "ada") == 0
+
+
+def test_right_passwords_cost_nothing(attempts: Attempts) -> None:
+    for _ in range(100):
+        assert attempts.begin(ADDRESS, "ada") == 0
+        attempts.give_back(ADDRESS, "ada")
+
+
+def test_many_accounts_from_one_address_are_one_client(attempts: Attempts) -> None:
+    waits = [attempts.begin(ADDRESS, f"user{number}") for number in range(16)]
+    assert waits[:15] == [0] * 15
+    assert waits[15] > 0
+    assert attempts.begin("192.0.2.2", "user1") == 0
+
+
+def test_an_ipv6_client_has_a_network_of_addresses(attempts: Attempts) -> None:
+    waits = [attempts.begin(f"2001:db8::{number:x}", "ada") for number in range(1, 5)]
+    assert waits == [0, 0, 0, 10]
+    assert attempts.begin("2001:db8:0:1::1", "ada") == 0
+
+
+def test_attempts_at_the_same_time_are_counted_before_they_end(attempts: Attempts) -> None:
+    begun = [attempts.begin(ADDRESS, "ada") for _ in range(10)]
+    assert begun.count(0) == 3
+
+
+def test_no_more_is_remembered_than_there_is_room_for(monkeypatch, clock: Clock) -> None:
+    monkeypatch.setattr(attempts_module, "MOST_BUCKETS", 100)
+    buckets = Buckets(3, 10.0, clock)
+    for number in range(1000):
+        buckets.change(f"key {number}", -1)
+    assert len(buckets) == 100
+    for number in range(900, 1000):
+        buckets.change(f"key {number}", 1)
+    assert len(buckets) == 0
