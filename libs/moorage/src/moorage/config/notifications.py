@@ -7,14 +7,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from moorage.config.events import Events, Outbox, Stream
 from moorage.config.section import Section
 from moorage.config.values import AbsoluteURL, Count, Flag, Headers, Lines, Seconds, Text
-
-
-class Events(Section):
-    """`notifications.events`."""
-
-    includereferences: Flag = False
 
 
 class Ignore(Section):
@@ -25,7 +20,7 @@ class Ignore(Section):
 
 
 class Endpoint(Section):
-    """One of `notifications.endpoints`. Only a disabled one gets past `refusals`."""
+    """One of `notifications.endpoints`."""
 
     name: Text
     url: AbsoluteURL
@@ -45,3 +40,10 @@ class Notifications(Section):
 
     events: Events = Field(default_factory=Events)
     endpoints: tuple[Endpoint, ...] = ()
+    outbox: Outbox = Field(default_factory=Outbox)
+    stream: Stream = Field(default_factory=Stream)
+
+    @property
+    def publishes(self) -> bool:
+        """Whether gateways publish events: somebody is told, or `events.publish` says so."""
+        return self.events.publish or any(not endpoint.disabled for endpoint in self.endpoints)
