@@ -8,18 +8,13 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from moorage.config.endpoints import Endpoint
+from moorage.config.events import Events, Outbox, Stream
 from moorage.config.section import Section
 from moorage.config.values import ByteSize, Flag, Seconds
 
 # Seconds.
 SHORTEST_TAKEOVER = 1.0
 LONGEST_TAKEOVER = 300.0
-
-
-class Events(Section):
-    """`notifications.events`."""
-
-    includereferences: Flag = False
 
 
 class DeadLetters(Section):
@@ -46,6 +41,13 @@ class Notifications(Section):
 
     events: Events = Field(default_factory=Events)
     endpoints: tuple[Endpoint, ...] = ()
+    outbox: Outbox = Field(default_factory=Outbox)
+    stream: Stream = Field(default_factory=Stream)
+
+    @property
+    def publishes(self) -> bool:
+        """Whether gateways publish events: somebody is told, or `events.publish` says so."""
+        return self.events.publish or any(not endpoint.disabled for endpoint in self.endpoints)
     allowprivate: Flag = False
     takeover: Annotated[Seconds, AfterValidator(_takeover)] = 15.0
     deadletters: DeadLetters = Field(default_factory=DeadLetters)
