@@ -6,19 +6,30 @@ import asyncio
 import contextlib
 import json
 import signal
+import ssl
 import sys
+import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from nats.aio.client import Client
+from nats.js import JetStreamContext
 
-from moorage.config import Configuration
+from moorage.config import Configuration, parse
+from moorage.config.events import Stream
+from moorage.events import Event, Source, Target
+from moorage.events.stream import ensure_stream
+from moorage.events.subjects import message_headers, subject
 from moorage.rpc import Address, open_channel
 from moorage.v1 import event_pb2_grpc
 from notifier.main import SERVICE
+from support.subscriber import Subscriber, subscribing
 
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
 
@@ -137,3 +148,104 @@ def notifier(
             await running.stop()
 
     return run
+
+
+class Delivering:
+    """A broker with the event stream, subscribers, and notifiers that deliver from one to the others."""
+
+    def __init__(self, folder: Path, broker: NatsServer) -> None:
+        self.broker = broker
+        self._folder = folder
+        self._stack = contextlib.AsyncExitStack()
+        self._runs = 0
+        self._client: Client | None = None
+        self._published = 0
+
+    @property
+    def js(self) -> JetStreamContext:
+        assert self._client is not None
+        return self._client.jetstream()
+
+    async def __aenter__(self) -> Delivering:
+        await self.connect()
+        await ensure_stream(self.js, Stream())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+        if self._client is not None:
+            await self._client.close()
+
+    async def connect(self) -> None:
+        """A client of the test's own; anew after the broker was started again."""
+        if self._client is not None:
+            await self._client.close()
+        self._client = await nats.connect(self.broker.url, allow_reconnect=False)
+
+    async def subscriber(self, tls: ssl.SSLContext | None = None) -> Subscriber:
+        return await self._stack.enter_async_context(subscribing(tls))
+
+    def config(self, *endpoints: dict[str, Any], **notifications: Any) -> Configuration:
+        self._runs += 1
+        given = [
+            {"name": f"hook{index}", "backoff": "100ms", "allowprivate": True, **endpoint}
+            for index, endpoint in enumerate(endpoints)
+        ]
+        return parse(
+            json.dumps(
+                {
+                    "version": "0.1",
+                    "storage": {"inmemory": {}},
+                    "services": {
+                        "notifier": {"addr": f"unix://{self._folder}/n{self._runs}.sock"},
+                        "nats": {"url": self.broker.url},
+                    },
+                    "notifications": {"takeover": "1s", **notifications, "endpoints": given},
+                }
+            ),
+            {},
+        )
+
+    async def notifier(self, *endpoints: dict[str, Any], **notifications: Any) -> RunningNotifier:
+        """A notifier in this process, to be stopped by `stop`."""
+        config = self.config(*endpoints, **notifications)
+        stop = asyncio.Event()
+        task = asyncio.create_task(SERVICE.run(config, stop))
+        channel = open_channel(Address.parse(config.services.notifier.addr))
+        running = RunningNotifier(channel, stop, task)
+        self._stack.push_async_callback(channel.close)
+        self._stack.push_async_callback(running.stop)
+        await running.becomes(healthy=True)
+        return running
+
+    def event(self, repository: str = "team/app", **fields: Any) -> Event:
+        self._published += 1
+        target = Target(
+            repository=repository,
+            media_type=fields.pop("media_type", "application/vnd.oci.image.manifest.v1+json"),
+            digest=f"sha256:{self._published:064x}",
+            size=self._published,
+            tag=fields.pop("tag", "latest"),
+        )
+        return Event(
+            id=str(uuid.uuid4()),
+            timestamp=time.time_ns(),
+            action=fields.pop("action", "push"),
+            target=target,
+            source=Source("registry.example:5000", "an-instance"),
+            **fields,
+        )
+
+    async def publish(self, *events: Event) -> list[str]:
+        """Put events into the stream, in this order; their ids."""
+        for event in events:
+            await self.js.publish(
+                subject(event.action, event.target.repository), event.encode(), headers=message_headers(event)
+            )
+        return [event.id for event in events]
+
+
+@pytest.fixture
+async def delivering(tmp_path: Path, nats_server: NatsServer) -> AsyncIterator[Delivering]:
+    async with Delivering(tmp_path, nats_server) as delivering:
+        yield delivering

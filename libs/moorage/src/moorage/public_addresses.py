@@ -10,6 +10,7 @@ Sources: the IANA registries of special-purpose addresses (RFC 6890), as Python'
 from __future__ import annotations
 
 import ipaddress
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")

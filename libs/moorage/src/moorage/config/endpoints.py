@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -114,7 +114,7 @@ class Ignore(Section):
 
 
 class Batch(Section):
-    """`batch` of an endpoint: at most `events` in one request, and `wait` seconds for them to come together."""
+    """`batch` of an endpoint: at most `events` in a request, and `wait` seconds for them to come together."""
 
     events: Annotated[Count, _between(1, _MOST_EVENTS)] = 1
     wait: Annotated[Seconds, _between(0, _LONGEST_WAIT, "s")] = 0.0
@@ -164,7 +164,7 @@ class Endpoint(Section):
 
 
 def problems(
-    endpoints: Sequence[Endpoint], *, allow_private: bool
+    endpoints: Sequence[Endpoint], allows_private: Callable[[Endpoint], bool]
 ) -> Iterator[tuple[tuple[int | str, ...], str]]:
     """What does not go together: where below `endpoints` it stands, and a sentence."""
     names: dict[str, int] = {}
@@ -181,8 +181,7 @@ def problems(
         host = urlsplit(endpoint.url).hostname or ""
         address = parse_address(host)
         private = host == "localhost" or (address is not None and not is_public(address))
-        allowed = allow_private if endpoint.allowprivate is None else endpoint.allowprivate
-        if private and not allowed:
+        if private and not allows_private(endpoint):
             yield (
                 (index, "url"),
                 f"{host} is not a public address; set 'allowprivate: true' on the endpoint if it is meant",

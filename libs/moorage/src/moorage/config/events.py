@@ -43,7 +43,7 @@ class Events(Section):
 class Stream(Section):
     """`notifications.stream` (Moorage's own): the limits of the event stream in JetStream."""
 
-    maxage: Annotated[Seconds, AfterValidator(_at_least_one)] = 7 * 86400.0
+    maxage: Annotated[Seconds, AfterValidator(_at_least_one)] = 14 * 86400.0
     maxbytes: Annotated[ByteSize, AfterValidator(_at_least_one)] = 2**30
     replicas: Annotated[Count, AfterValidator(_replicas)] = 1
 

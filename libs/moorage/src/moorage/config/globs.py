@@ -68,7 +68,7 @@ def _glob(value: Any) -> RepositoryGlob:
     if isinstance(value, RepositoryGlob):
         return value
     if not isinstance(value, str):
-        raise ValueError(f"must be a glob of repository names, not {kind(value)}")
+        raise ValueError(f"must be a glob of repository names, not {kind(value)}")  # noqa: TRY004  pydantic's
     return RepositoryGlob.parse(value)
 
 

@@ -18,7 +18,7 @@ LONGEST_TAKEOVER = 300.0
 
 
 class DeadLetters(Section):
-    """`notifications.deadletters` (Moorage's own): how long, in seconds, and how many bytes of them are kept."""
+    """`notifications.deadletters` (Moorage's own): how many seconds they are kept, and how many bytes."""
 
     maxage: Seconds = 30 * 24 * 60 * 60.0
     maxbytes: ByteSize = 2**30
@@ -43,11 +43,15 @@ class Notifications(Section):
     endpoints: tuple[Endpoint, ...] = ()
     outbox: Outbox = Field(default_factory=Outbox)
     stream: Stream = Field(default_factory=Stream)
+    allowprivate: Flag = False
+    takeover: Annotated[Seconds, AfterValidator(_takeover)] = 15.0
+    deadletters: DeadLetters = Field(default_factory=DeadLetters)
 
     @property
     def publishes(self) -> bool:
         """Whether gateways publish events: somebody is told, or `events.publish` says so."""
         return self.events.publish or any(not endpoint.disabled for endpoint in self.endpoints)
-    allowprivate: Flag = False
-    takeover: Annotated[Seconds, AfterValidator(_takeover)] = 15.0
-    deadletters: DeadLetters = Field(default_factory=DeadLetters)
+
+    def allows_private(self, endpoint: Endpoint) -> bool:
+        """Whether an endpoint may be at an address that is not public."""
+        return self.allowprivate if endpoint.allowprivate is None else endpoint.allowprivate
