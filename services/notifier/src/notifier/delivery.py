@@ -247,13 +247,13 @@ class Delivery:
         if outcome.status is not None and len(events) > 1:
             for waiting in events:
                 waiting.alone = True
-        fields = {
-            "endpoint": self._endpoint.name,
-            "reason": str(outcome),
-            "events": len(events),
-            "event": events[0].event.id,
-        }
-        log.info("an endpoint did not take events", **{**fields, "event.id": fields.pop("event")})
+        log.info(
+            "an endpoint did not take events",
+            endpoint=self._endpoint.name,
+            reason=str(outcome),
+            events=len(events),
+            **{"event.id": events[0].event.id},
+        )
         if self._breaker.is_open and not was_open:
             self._statistics.breaker(True)
             log.error(

@@ -101,15 +101,21 @@ class Lanes:
         return taken
 
     def take_first(self, which: Callable[[Waiting], bool]) -> list[Waiting]:
-        """The events at the head of ready lanes that `which` is true of; their lanes stand still as well."""
+        """The events that `which` is true of at the head of lanes from which none is being sent.
+
+        Their lanes stand still as well.
+        """
         taken: list[Waiting] = []
         for lane in [lane for lane in self._ready if which(lane.queue[0])]:
             self._ready.remove(lane)
             self._stop(lane)
-            for waiting in lane.queue:
-                if not which(waiting):
-                    break
-                taken.append(waiting)
+            taken += itertools.takewhile(which, lane.queue)
+        aside = [entry for entry in self._aside if which(entry[2].queue[0])]
+        if aside:
+            self._aside = [entry for entry in self._aside if entry not in aside]
+            heapq.heapify(self._aside)
+            for _, _, lane in aside:
+                taken += itertools.takewhile(which, lane.queue)
         return taken
 
     def settle(

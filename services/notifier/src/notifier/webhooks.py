@@ -34,7 +34,7 @@ from notifier.streams import ensure_own_streams, lease_bucket
 log = structlog.get_logger("notifier")
 
 # A lease lasts for at least this many of an endpoint's longest attempt.
-_ATTEMPTS_WITHIN_TAKEOVER = 3
+_ATTEMPTS_WITHIN_TAKEOVER = 2
 
 # Seconds until what failed is begun again.
 _FIRST_PAUSE = 0.25
