@@ -25,10 +25,6 @@ ASKED = {
     "log.hooks": "log: {hooks: [{type: mail, disabled: true}, {type: mail, levels: [panic]}]}",
     "middleware.registry": "middleware: {registry: [{name: a, disabled: true}, {name: ldap}]}",
     "middleware.repository": "middleware: {repository: [{name: audit, options: {key: value}}]}",
-    "notifications.endpoints": (
-        "notifications: {endpoints: [{name: a, url: 'https://a.example/', disabled: true}, "
-        "{name: b, url: 'https://b.example/', disabled: false}]}"
-    ),
     "proxy": "proxy: {remoteurl: 'https://registry-1.docker.io'}",
     "redis.readonly": "redis: {addrs: ['redis:6379'], readonly: true}",
     "redis.routebylatency": "redis: {routebylatency: true}",

@@ -27,7 +27,7 @@ def test_a_glob_matches_whole_names(glob: str, matched: list[str], others: list[
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a***", "****", "team/[ab]", "a b", "{a,b}", "!a", "a\n", "ü", "x" * 256]
+    "text", ["", "a***", "****", "team/[ab]", "a b", "{a,b}", "!a", "a\n", "ü", "x" * 256, "*/" * 9 + "x"]
 )
 def test_what_is_no_glob_is_refused(text: str) -> None:
     with pytest.raises(InvalidGlobError):
@@ -47,3 +47,4 @@ def test_a_glob_without_signs_matches_itself_alone(glob: str, name: str) -> None
 def test_two_stars_match_everything(name: str) -> None:
     assert matches(EVERYTHING, name)
     assert not is_literal(EVERYTHING)
+

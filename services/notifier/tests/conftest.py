@@ -6,19 +6,36 @@ import asyncio
 import contextlib
 import json
 import signal
+import ssl
 import sys
+import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
+from nats.js.errors import NotFoundError
 
-from moorage.config import Configuration
+from moorage.config import Configuration, parse
+from moorage.config.events import Stream
+from moorage.events import Event, Source, Target
+from moorage.events.stream import ensure_stream
+from moorage.events.subjects import DEAD_LETTER_STREAM, message_headers, subject
 from moorage.rpc import Address, open_channel
+from moorage.rpc.health import WEBHOOKS, wait_until_serving
 from moorage.v1 import event_pb2_grpc
 from notifier.main import SERVICE
+from notifier.names import LEASE_BUCKET, consumer_name
+from support.processes import Process
+from support.registry import clean_environment
+from support.subscriber import Subscriber, subscribing
 
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
 
@@ -100,6 +117,17 @@ class RunningNotifier:
         response = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=5, wait_for_ready=True)
         return response.status == health_pb2.HealthCheckResponse.SERVING
 
+    async def webhooks(self, *, well: bool) -> None:
+        """Wait until the endpoints are well, or are not."""
+        states = health_pb2.HealthCheckResponse
+        wanted = states.SERVING if well else states.NOT_SERVING
+        async with asyncio.timeout(20):
+            while True:
+                asked = health_pb2.HealthCheckRequest(service=WEBHOOKS)
+                if (await self._health.Check(asked, timeout=5)).status == wanted:
+                    return
+                await asyncio.sleep(0.02)
+
     async def becomes(self, healthy: bool) -> None:
         async with asyncio.timeout(20):
             while await self.healthy() is not healthy:
@@ -137,3 +165,166 @@ def notifier(
             await running.stop()
 
     return run
+
+
+class NotifierProcess:
+    """`moorage serve notifier` with a configuration."""
+
+    def __init__(self, config: Path, document: str) -> None:
+        config.write_text(document)
+        self.log = config.with_suffix(".log")
+        command = [Path(sys.executable).with_name("moorage"), "serve", "notifier", "-c", config]
+        self._process = Process(command, log=self.log, env=clean_environment())
+        self.pid = self._process.pid
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def pause(self) -> None:
+        self._process.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.signal(signal.SIGCONT)
+
+
+class Delivering:
+    """A broker with the event stream, subscribers, and notifiers that deliver from one to the others."""
+
+    def __init__(self, folder: Path, broker: NatsServer) -> None:
+        self.broker = broker
+        self._folder = folder
+        self._stack = contextlib.AsyncExitStack()
+        self._runs = 0
+        self._client: Client | None = None
+        self._published = 0
+        self._document = ""
+
+    @property
+    def js(self) -> JetStreamContext:
+        assert self._client is not None
+        return self._client.jetstream()
+
+    async def __aenter__(self) -> Delivering:
+        await self.connect()
+        await ensure_stream(self.js, Stream())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+        if self._client is not None:
+            await self._client.close()
+
+    async def connect(self) -> None:
+        """A client of the test's own; anew after the broker was started again."""
+        if self._client is not None:
+            await self._client.close()
+        self._client = await nats.connect(self.broker.url, allow_reconnect=False)
+
+    async def subscriber(self, tls: ssl.SSLContext | None = None) -> Subscriber:
+        return await self._stack.enter_async_context(subscribing(tls))
+
+    def config(self, *endpoints: dict[str, Any], **notifications: Any) -> Configuration:
+        self._runs += 1
+        given = [
+            {"name": f"hook{index}", "backoff": "100ms", "allowprivate": True, **endpoint}
+            for index, endpoint in enumerate(endpoints)
+        ]
+        self._document = json.dumps(
+            {
+                "version": "0.1",
+                "storage": {"inmemory": {}},
+                "services": {
+                    "notifier": {"addr": f"unix://{self._folder}/n{self._runs}.sock"},
+                    "nats": {"url": self.broker.url},
+                },
+                "notifications": {"takeover": "1s", **notifications, "endpoints": given},
+            }
+        )
+        return parse(self._document, {})
+
+    async def notifier(self, *endpoints: dict[str, Any], **notifications: Any) -> RunningNotifier:
+        """A notifier in this process, to be stopped by `stop`."""
+        config = self.config(*endpoints, **notifications)
+        stop = asyncio.Event()
+        task = asyncio.create_task(SERVICE.run(config, stop))
+        channel = open_channel(Address.parse(config.services.notifier.addr))
+        running = RunningNotifier(channel, stop, task)
+        self._stack.push_async_callback(channel.close)
+        self._stack.push_async_callback(running.stop)
+        await running.becomes(healthy=True)
+        return running
+
+    async def processes(self, count: int, *endpoints: dict[str, Any]) -> list[NotifierProcess]:
+        """Notifiers in processes of their own, to be killed."""
+        started = []
+        for _ in range(count):
+            config = self.config(*endpoints)
+            process = NotifierProcess(self._folder / f"n{self._runs}.json", self._document)
+            self._stack.callback(process.kill)
+            started.append((process, open_channel(Address.parse(config.services.notifier.addr))))
+        for process, channel in started:
+            try:
+                assert await wait_until_serving(channel, timeout=60), process.log.read_text()
+            finally:
+                await channel.close()
+        return [process for process, _ in started]
+
+    async def holder(self, endpoint: str) -> str:
+        """Which notifier has the lease of an endpoint."""
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    bucket = await self.js.key_value(LEASE_BUCKET)
+                    entry = await bucket.get(consumer_name(endpoint))
+                    return str(json.loads(entry.value)["holder"])
+                except NotFoundError:
+                    await asyncio.sleep(0.02)
+
+    async def dead_letters(self, count: int) -> list[RawStreamMsg]:
+        """The dead letters, once there are so many."""
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    state = (await self.js.stream_info(DEAD_LETTER_STREAM)).state
+                except NotFoundError:
+                    state = None
+                if state is not None and state.messages >= count:
+                    break
+                await asyncio.sleep(0.02)
+        assert state.messages == count
+        return [
+            await self.js.get_msg(DEAD_LETTER_STREAM, sequence)
+            for sequence in range(state.first_seq, state.last_seq + 1)
+        ]
+
+    def event(self, repository: str = "team/app", **fields: Any) -> Event:
+        self._published += 1
+        target = Target(
+            repository=repository,
+            media_type=fields.pop("media_type", "application/vnd.oci.image.manifest.v1+json"),
+            digest=f"sha256:{self._published:064x}",
+            size=self._published,
+            tag=fields.pop("tag", "latest"),
+        )
+        return Event(
+            id=str(uuid.uuid4()),
+            timestamp=time.time_ns(),
+            action=fields.pop("action", "push"),
+            target=target,
+            source=Source("registry.example:5000", "an-instance"),
+            **fields,
+        )
+
+    async def publish(self, *events: Event) -> list[str]:
+        """Put events into the stream, in this order; their ids."""
+        for event in events:
+            await self.js.publish(
+                subject(event.action, event.target.repository), event.encode(), headers=message_headers(event)
+            )
+        return [event.id for event in events]
+
+
+@pytest.fixture
+async def delivering(tmp_path: Path, nats_server: NatsServer) -> AsyncIterator[Delivering]:
+    async with Delivering(tmp_path, nats_server) as delivering:
+        yield delivering

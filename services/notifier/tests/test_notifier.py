@@ -8,16 +8,16 @@ import pytest
 import structlog
 from nats.js.api import StreamConfig
 
-import notifier.broker
+import moorage.events.broker
 from moorage.errors import ErrorCode, RegistryError
+from moorage.events.subjects import STREAM, SUBJECTS
 from moorage.rpc import unary
 from moorage.v1 import event_pb2
-from notifier.stream import STREAM, SUBJECTS
 
 
 @pytest.fixture(autouse=True)
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notifier.broker, "CHECK_INTERVAL", 0.1)
+    monkeypatch.setattr(moorage.events.broker, "CHECK_INTERVAL", 0.1)
 
 
 async def status(running) -> event_pb2.StreamStatusResponse:

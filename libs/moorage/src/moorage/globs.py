@@ -15,8 +15,12 @@ from functools import lru_cache
 
 MOST_CHARACTERS = 255
 
+# A name is tried against a glob within a time that grows with the power of its wildcards.
+MOST_WILDCARDS = 8
+
 # What may stand in a name or a tag besides the signs of a glob; upper case is for tags.
 _WRITTEN = re.compile(r"[A-Za-z0-9._/*?-]+", re.ASCII)
+_STARS = re.compile(r"\*+")
 _SIGN = re.compile(r"(\*+|\?)")
 _MEANING = {"*": "[^/]*", "**": ".*", "?": "[^/]"}
 
@@ -39,6 +43,8 @@ def parse_glob(text: str) -> str:
         )
     if "***" in text:
         raise InvalidGlobError(f"not a glob: {text!r}: '*' and '**' are all the stars there are")
+    if len(_STARS.findall(text)) > MOST_WILDCARDS:
+        raise InvalidGlobError(f"a glob must not have more than {MOST_WILDCARDS} '*' or '**': {text!r}")
     return text
 
 

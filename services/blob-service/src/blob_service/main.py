@@ -30,6 +30,7 @@ from blob_service.tickets import Tickets
 from blob_service.uploads import Uploads
 from blob_service.workers import WORKERS
 from moorage.config import Configuration, ConfigurationError
+from moorage.debugging import debug_server
 from moorage.rpc import Address, RpcServer
 from moorage.service import Service
 from moorage.v1.blob_pb2_grpc import (
@@ -136,7 +137,11 @@ async def _serve(
         await data.start()
         log.info("the blob service listens", address=str(address), driver=driver.name)
         work = (health.watch(), *_purging(config, driver, contents))
-        async with _in_background(*work), enlisted() as ready:
+        async with (
+            _in_background(*work),
+            debug_server(config.services.blob.debugaddr, server),
+            enlisted() as ready,
+        ):
             ready()
             await stop.wait()
     finally:

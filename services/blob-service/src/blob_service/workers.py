@@ -18,11 +18,14 @@ async def _opened(config: Configuration, _roster: Roster) -> AsyncIterator[Fleet
     await driver.close()
     blob = config.services.blob
     yield Fleet(
-        [_environment(address, port) for address, port in zip(blob.instances, blob.dataports, strict=True)]
+        [
+            _environment(*each)
+            for each in zip(blob.instances, blob.dataports, blob.debug_addresses, strict=True)
+        ]
     )
 
 
-def _environment(address: str, dataport: int) -> dict[str, str | None]:
+def _environment(address: str, dataport: int, debugaddr: str) -> dict[str, str | None]:
     """What makes a process one instance, whatever the configuration and the environment say otherwise."""
     return {
         # A list's first item would go before the list.
@@ -30,6 +33,7 @@ def _environment(address: str, dataport: int) -> dict[str, str | None]:
         "REGISTRY_SERVICES_BLOB_ADDR": json.dumps(address),
         "REGISTRY_SERVICES_BLOB_WORKERS": "1",
         "REGISTRY_SERVICES_BLOB_DATAPORT": str(dataport),
+        "REGISTRY_SERVICES_BLOB_DEBUGADDR": json.dumps(debugaddr),
     }
 
 

@@ -30,6 +30,7 @@ from metadata_service.resolver import Lookups, Resolver
 from metadata_service.servicer import Metadata, Registry
 from metadata_service.tags import Tags
 from moorage.config import Configuration, ConfigurationError
+from moorage.debugging import debug_server
 from moorage.rpc import Address, RpcServer
 from moorage.rpc.health import DESCRIPTOR_CACHE
 from moorage.service import Service
@@ -67,7 +68,8 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
             asyncio.create_task(descriptors.watch(_reporting_to(server))),
         ]
         try:
-            await stop.wait()
+            async with debug_server(config.services.metadata.debugaddr, server):
+                await stop.wait()
         finally:
             for watch in watching:
                 watch.cancel()

@@ -23,6 +23,8 @@ storage:
     blobdescriptor: inmemory
 http:
   addr: 127.0.0.1:5000
+notifications:
+  allowprivate: true
 validation:
   manifests:
     urls:

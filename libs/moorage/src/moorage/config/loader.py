@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from moorage.config import endpoints
 from moorage.config.configuration import Configuration
 from moorage.config.document import DocumentError, Node, Tree, read_tree, resolved
 from moorage.config.embedded import data_dir, embedded_default
@@ -64,6 +65,7 @@ def parse(text: str, environ: Mapping[str, str]) -> Configuration:
         findings.extend(_blob_workers(configuration))
         findings.extend(_redis(configuration))
         findings.extend(_token_server(configuration))
+        findings.extend(_endpoints(configuration))
     if findings or configuration is None:
         raise ConfigurationError.of(_in_document_order(findings, tree))
     return _completed(configuration, supported, collected)
@@ -166,6 +168,22 @@ def _blob_workers(configuration: Configuration) -> Iterator[Finding]:
         yield Finding(("services", "blob", key), sentence)
 
 
+def _endpoints(configuration: Configuration) -> Iterator[Finding]:
+    notifications = configuration.notifications
+    for location, sentence in endpoints.problems(notifications.endpoints, notifications.allows_private):
+        yield Finding(("notifications", "endpoints", *location), sentence)
+
+
+def _endpoint_warnings(configuration: Configuration) -> Iterator[str]:
+    notifications = configuration.notifications
+    for index, endpoint in enumerate(notifications.endpoints):
+        if not endpoint.disabled and endpoint.maxage >= notifications.stream.maxage:
+            yield (
+                f"notifications.endpoints[{index}].maxage: not less than notifications.stream.maxage, so "
+                "events that cannot be delivered may leave the stream before they become dead letters"
+            )
+
+
 def _redis(configuration: Configuration) -> Iterator[Finding]:
     redis = configuration.redis
     for key, sentence in redis.problems():
@@ -216,6 +234,7 @@ def _completed(configuration: Configuration, tree: Tree, warnings: list[str]) ->
     if configuration.validation.enabled:
         warnings.append("validation.enabled: deprecated; validation is on unless validation.disabled is true")
     warnings.extend(_redis_warnings(configuration))
+    warnings.extend(_endpoint_warnings(configuration))
     return configuration.with_warnings(tuple(warnings))
 
 

@@ -84,10 +84,6 @@ UNSUPPORTED: Mapping[str, Refusal] = {
         "repository middleware is not supported; remove it or set 'disabled: true' on each entry",
         _any_enabled,
     ),
-    "notifications.endpoints": Refusal(
-        "webhooks are not supported by this version; remove them or set 'disabled: true' on each endpoint",
-        _any_enabled,
-    ),
     "proxy": _PROXY,
     "redis.readonly": _REPLICAS,
     "redis.routebylatency": _REPLICAS,

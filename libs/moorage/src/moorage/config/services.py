@@ -13,9 +13,11 @@ from moorage.config.values import (
     Count,
     Flag,
     FreeForm,
+    HostPort,
     Seconds,
     Text,
     as_list,
+    empty_is_none,
     one_of,
     split_host_port,
     unix_socket_path,
@@ -109,6 +111,7 @@ def _short_lease(value: float) -> float:
 
 Address = Annotated[Text, AfterValidator(_address)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(as_list), AfterValidator(_at_least_one)]
+DebugAddress = Annotated[HostPort | None, BeforeValidator(empty_is_none)]
 Deadline = Annotated[Seconds, AfterValidator(_more_than_zero)]
 
 
@@ -127,14 +130,15 @@ class BlobService(Section):
     `channel` is how bytes move between clients and this service: by the data channel where it can serve
     (auto), or always through gRPC (off). `dataport` is the data channel's port of an instance that listens on
     TCP; 0 for none. `workers` is how many processes `moorage serve blob` is, each an instance of its own with
-    an address, and a data port, that is derived from these; 0 where nobody said. Ask `instances` and
-    `worker_count`.
+    an address, a data port and a debug server that are derived from these; 0 where nobody said. Ask
+    `instances` and `worker_count`.
     """
 
     addr: Addresses = ("unix:///run/moorage/blob.sock",)
     workers: Annotated[Count, AfterValidator(_workers)] = 0
     channel: Annotated[Literal["auto", "off"], BeforeValidator(one_of("auto", "off"))] = "auto"
     dataport: Annotated[Count, AfterValidator(_port)] = 0
+    debugaddr: DebugAddress = None
 
     @property
     def worker_count(self) -> int:
@@ -159,12 +163,26 @@ class BlobService(Section):
         """The data port of each of the processes of one `moorage serve blob`; 0 for none."""
         return tuple(self.dataport and self.dataport + number for number in range(self.worker_count))
 
+    @property
+    def debug_addresses(self) -> tuple[str, ...]:
+        """Where each of the processes of one `moorage serve blob` has its debug server; "" for nowhere."""
+        if self.debugaddr is None:
+            return ("",) * self.worker_count
+        host, port = split_host_port(self.debugaddr)
+        shown = f"[{host}]" if ":" in host else host
+        return tuple(f"{shown}:{port and port + number}" for number in range(self.worker_count))
+
     def problem(self) -> tuple[str, str] | None:
         """What does not go together: the key, and a sentence. `instances` may raise ValueError then."""
         try:
             addresses = self.instances
         except ValueError as error:
             return "workers", str(error)
+        if (
+            self.debugaddr is not None
+            and split_host_port(self.debugaddr)[1] + self.worker_count > LAST_PORT + 1
+        ):
+            return "debugaddr", f"{self.worker_count} workers need ports beyond {LAST_PORT}"
         if is_unix(addresses[0]):
             try:
                 unix_socket_path(max(map(unix_path, addresses), key=len))
@@ -189,12 +207,14 @@ class MetadataService(Section):
 
     addr: Address = "unix:///run/moorage/metadata.sock"
     lease: Annotated[Seconds, AfterValidator(_short_lease)] = 2.0
+    debugaddr: DebugAddress = None
 
 
 class NotifierService(Section):
     """`services.notifier`."""
 
     addr: Address = "unix:///run/moorage/notifier.sock"
+    debugaddr: DebugAddress = None
 
 
 class NATS(Section):

@@ -12,6 +12,9 @@ from moorage.rpc.client import Channel
 # The metadata service's descriptor cache has a health of its own: nothing fails without it.
 DESCRIPTOR_CACHE = "moorage.DescriptorCache"
 
+# The notifier's endpoints as well: it serves, and some of them do not take events.
+WEBHOOKS = "moorage.Webhooks"
+
 
 async def is_degraded(channel: Channel, part: str, *, timeout: float) -> bool:
     """Whether the service behind the channel says within `timeout` seconds that one of its parts is not well.

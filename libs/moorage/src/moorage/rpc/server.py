@@ -53,6 +53,8 @@ class RpcServer:
         self._address = address
         self._server = grpc.aio.server(interceptors=(_CallInterceptor(),), options=_OPTIONS)
         self._health = health_aio.HealthServicer()
+        self._is_serving = False
+        self._parts: dict[str, bool] = {}
         self._names = [health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
@@ -80,6 +82,7 @@ class RpcServer:
 
     async def serving(self, value: bool) -> None:
         """Tell the standard health service whether this service can do its work."""
+        self._is_serving = value
         states = health_pb2.HealthCheckResponse
         state = states.SERVING if value else states.NOT_SERVING
         for name in ("", *self._names):
@@ -87,8 +90,19 @@ class RpcServer:
 
     async def report(self, part: str, well: bool) -> None:
         """Tell the standard health service of a part that the service can do its work without."""
+        self._parts[part] = well
         states = health_pb2.HealthCheckResponse
         await self._health.set(part, states.SERVING if well else states.NOT_SERVING)
+
+    @property
+    def is_serving(self) -> bool:
+        """What `serving` was told last."""
+        return self._is_serving
+
+    @property
+    def degraded(self) -> list[str]:
+        """The parts that are not well."""
+        return sorted(part for part, well in self._parts.items() if not well)
 
     async def stop(self, grace: float) -> None:
         """Stop accepting, let calls under way end within `grace` seconds, then cancel them."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from notifier.broker_url import BrokerURL
+from moorage.events.broker_url import BrokerURL
 
 
 def test_a_url_shows_no_credentials() -> None:

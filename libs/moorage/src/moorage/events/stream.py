@@ -1,7 +1,7 @@
-"""The JetStream stream that registry events live in until each webhook has them.
+"""The JetStream stream that registry events live in until each endpoint has them.
 
-An operator may have made the stream beforehand with limits, replicas and placement of their own. What is
-there is checked and never changed.
+Gateways and the notifier make it, whoever comes first. An operator may have made the stream beforehand with
+limits, replicas and placement of their own. What is there is checked and never changed.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 from nats.js.errors import BadRequestError, NotFoundError
 
-STREAM = "REGISTRY_EVENTS"
-SUBJECTS = "registry.events.>"
-
-DAY = 24 * 60 * 60.0
+from moorage.config.events import Stream
+from moorage.events.subjects import STREAM, SUBJECTS
 
 # JetStream's error code for a stream that another client made a moment ago, with other settings.
 _NAME_IN_USE = 10058
@@ -25,11 +23,14 @@ class UnusableStreamError(Exception):
     """The stream is there, and events would be lost in it. `str()` says why."""
 
 
-def default_configuration() -> StreamConfig:
-    """The stream as it is made when there is none.
+# A publisher may repeat itself within this time (seconds), after an outage say, and the event stands there once.
+DUPLICATE_WINDOW = 600.0
 
-    An event stays for seven days, and at most 1 GiB of them: a webhook that is away for longer misses the
-    oldest. The duplicate window lets a publisher repeat itself after an outage of ten minutes.
+
+def configuration(limits: Stream) -> StreamConfig:
+    """The stream as it is made when there is none; `limits` is `notifications.stream`.
+
+    An endpoint that is away for longer than an event stays misses it.
     """
     return StreamConfig(
         name=STREAM,
@@ -38,15 +39,16 @@ def default_configuration() -> StreamConfig:
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
         discard=DiscardPolicy.OLD,
-        max_age=7 * DAY,
-        max_bytes=2**30,
-        duplicate_window=600.0,
-        num_replicas=1,
+        max_age=limits.maxage,
+        max_bytes=limits.maxbytes,
+        # Never longer than events stay, which JetStream refuses.
+        duplicate_window=min(DUPLICATE_WINDOW, limits.maxage),
+        num_replicas=limits.replicas,
     )
 
 
-async def ensure_stream(jetstream: JetStreamContext) -> StreamInfo:
-    """The stream, made if it was not there.
+async def ensure_stream(jetstream: JetStreamContext, limits: Stream) -> StreamInfo:
+    """The stream, made with `limits` (`notifications.stream`) if it was not there.
 
     Raises UnusableStreamError when what is there would lose events, and TimeoutError or nats.errors.Error
     when the broker does not answer or does not allow it.
@@ -54,33 +56,33 @@ async def ensure_stream(jetstream: JetStreamContext) -> StreamInfo:
     try:
         info = await jetstream.stream_info(STREAM)
     except NotFoundError:
-        info = await _create(jetstream)
+        info = await _create(jetstream, limits)
     check(info.config)
     return info
 
 
-async def _create(jetstream: JetStreamContext) -> StreamInfo:
+async def _create(jetstream: JetStreamContext, limits: Stream) -> StreamInfo:
     try:
-        return await jetstream.add_stream(default_configuration())
+        return await jetstream.add_stream(configuration(limits))
     except BadRequestError as error:
         if error.err_code != _NAME_IN_USE:
             raise
         return await jetstream.stream_info(STREAM)
 
 
-def check(configuration: StreamConfig) -> None:
+def check(found: StreamConfig) -> None:
     """Refuse a stream that events would get lost in; raises UnusableStreamError."""
-    if not covers(configuration.subjects or (), SUBJECTS):
+    if not covers(found.subjects or (), SUBJECTS):
         raise UnusableStreamError(f"stream {STREAM} does not take the subjects {SUBJECTS}")
-    if StorageType(configuration.storage) is not StorageType.FILE:
+    if StorageType(found.storage) is not StorageType.FILE:
         raise UnusableStreamError(
             f"stream {STREAM} is kept in memory: a restart of the broker would empty it"
         )
-    if configuration.no_ack:
+    if found.no_ack:
         raise UnusableStreamError(
             f"stream {STREAM} acknowledges nothing (no_ack): a publisher cannot be sure"
         )
-    if configuration.sealed:
+    if found.sealed:
         raise UnusableStreamError(f"stream {STREAM} is sealed: it takes no event")
 
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 from nats.js.api import StorageType, StreamConfig
 
-from notifier.stream import STREAM, SUBJECTS, UnusableStreamError, check, covers, default_configuration
+from moorage.config.events import Stream
+from moorage.events.stream import UnusableStreamError, check, configuration, covers
+from moorage.events.subjects import STREAM, SUBJECTS
 
 
 @pytest.mark.parametrize("subject", ["registry.events.>", "registry.>", ">", "*.events.>", "registry.*.>"])
@@ -19,7 +21,7 @@ def test_a_subject_that_takes_only_some_events_does_not(subject: str) -> None:
 
 
 def test_the_stream_that_is_made_passes_the_check() -> None:
-    check(default_configuration())
+    check(configuration(Stream()))
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,6 @@ def test_the_stream_that_is_made_passes_the_check() -> None:
     ],
 )
 def test_a_stream_that_would_lose_events_is_refused(change: dict[str, object], reason: str) -> None:
-    configuration: StreamConfig = default_configuration().evolve(**change)
+    found: StreamConfig = configuration(Stream()).evolve(**change)
     with pytest.raises(UnusableStreamError, match=f"{STREAM} .*{reason}|{STREAM} {reason}"):
-        check(configuration)
+        check(found)

@@ -18,11 +18,13 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import StreamInfo
 
+from moorage.config.events import Stream
 from moorage.errors import ErrorCode, RegistryError
-from notifier.broker_url import BrokerURL
-from notifier.stream import STREAM, UnusableStreamError, ensure_stream
+from moorage.events.broker_url import BrokerURL
+from moorage.events.stream import UnusableStreamError, ensure_stream
+from moorage.events.subjects import STREAM
 
-log = structlog.get_logger("notifier.broker")
+log = structlog.get_logger("moorage.events")
 
 # Seconds.
 CONNECT_TIMEOUT = 5.0
@@ -34,14 +36,27 @@ CLOSE_TIMEOUT = 5.0
 
 
 class Broker:
-    """Keeps the connection and the stream; `on_change` is told whenever the two are there, or no longer."""
+    """Keeps the connection and the stream; `on_change` is told whenever the two are there, or no longer.
 
-    def __init__(self, url: BrokerURL, on_change: Callable[[bool], Awaitable[None]]) -> None:
+    `name` is what the broker calls this client, and `limits` (`notifications.stream`) is for a stream that is
+    not there yet.
+    """
+
+    def __init__(
+        self, url: BrokerURL, name: str, limits: Stream, on_change: Callable[[bool], Awaitable[None]]
+    ) -> None:
         self.url = url
+        self._name = name
+        self._limits = limits
         self._on_change = on_change
         self._jetstream: JetStreamContext | None = None
         self._delay = FIRST_DELAY
         self._complaint = ""
+
+    @property
+    def jetstream(self) -> JetStreamContext | None:
+        """JetStream, while the stream is there; None in the meantime."""
+        return self._jetstream
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep the connection until `stop` is set, then close it."""
@@ -79,7 +94,7 @@ class Broker:
         try:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await client.open(self.url, error_cb=failed, closed_cb=closed)
+                    await client.open(self.url, self._name, error_cb=failed, closed_cb=closed)
             except nats.errors.NoServersError:
                 # The library's own words say only that it gave up; the last failure says why.
                 raise (failures or [ConnectionError("not reachable")])[-1] from None
@@ -94,7 +109,7 @@ class Broker:
     ) -> None:
         try:
             while True:
-                info = await ensure_stream(jetstream)
+                info = await ensure_stream(jetstream, self._limits)
                 if self._jetstream is None:
                     self._delay, self._complaint = FIRST_DELAY, ""
                     log.info("the event stream is there", nats=str(self.url), messages=info.state.messages)
@@ -139,6 +154,7 @@ class _Client(Client):
     async def open(
         self,
         url: BrokerURL,
+        name: str,
         *,
         error_cb: Callable[[Exception], Awaitable[None]],
         closed_cb: Callable[[], Awaitable[None]],
@@ -154,7 +170,7 @@ class _Client(Client):
 
         await self.connect(
             servers=[str(url)],
-            name="moorage notifier",
+            name=f"moorage {name}",
             user=secret(url.user),
             password=secret(url.password),
             token=secret(url.token),

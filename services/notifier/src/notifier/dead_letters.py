@@ -1,0 +1,51 @@
+"""Dead letters: events that an endpoint could not be told, in a stream where they can be looked at."""
+
+from __future__ import annotations
+
+from nats.js import JetStreamContext
+
+from moorage.events import Event
+from moorage.events.subjects import CONTENT_TYPE, CONTENT_TYPE_HEADER, MESSAGE_ID_HEADER
+from notifier.names import (
+    ATTEMPTS_HEADER,
+    DEAD_LETTER_STREAM,
+    ENDPOINT_HEADER,
+    REASON_HEADER,
+    STORED_HEADER,
+    consumer_name,
+    dead_letter_subject,
+)
+
+_LONGEST_REASON = 200
+
+
+async def bury(
+    jetstream: JetStreamContext,
+    endpoint: str,
+    content: bytes,
+    event: Event | None,
+    *,
+    reason: str,
+    attempts: int,
+    stored: float,
+) -> None:
+    """Put an event of an endpoint into the stream of dead letters; raises nats.errors.Error or TimeoutError.
+
+    `content` is the event's JSON, or what was to be it where `event` is None.
+    """
+    headers = {
+        CONTENT_TYPE_HEADER: CONTENT_TYPE,
+        # A header is one line of ASCII, and an endpoint's name need not be.
+        ENDPOINT_HEADER: endpoint.encode("ascii", "backslashreplace").decode("ascii"),
+        REASON_HEADER: "".join(c if c.isascii() and c.isprintable() else "?" for c in reason)[
+            :_LONGEST_REASON
+        ],
+        ATTEMPTS_HEADER: str(attempts),
+        STORED_HEADER: f"{stored:.3f}",
+    }
+    if event is not None:
+        # Twice in a row, after a crash between this and the acknowledgement, it stands there once.
+        headers[MESSAGE_ID_HEADER] = f"{consumer_name(endpoint)}.{event.id}"
+    await jetstream.publish(
+        dead_letter_subject(endpoint), content, stream=DEAD_LETTER_STREAM, headers=headers
+    )

@@ -1,0 +1,10 @@
+"""placeholder"""
+
+import typer
+
+app = typer.Typer(name="events")
+
+
+@app.callback()
+def _e() -> None:
+    """X"""

@@ -1,0 +1,91 @@
+"""The notifier's own streams: dead letters, replays, and who delivers to which endpoint.
+
+Like the event stream, each is made when it is not there, and left as an operator made it when it is.
+"""
+
+from __future__ import annotations
+
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, KeyValueConfig, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import BadRequestError, BucketNotFoundError, NotFoundError
+from nats.js.kv import KeyValue
+
+from moorage.config.notifications import Notifications
+from moorage.events.subjects import DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECTS
+from notifier.names import LEASE_BUCKET, REPLAY_STREAM, REPLAY_SUBJECTS
+
+_DAY = 24 * 60 * 60.0
+
+# JetStream's error code for a stream that another client made a moment ago, with other settings.
+_NAME_IN_USE = 10058
+
+
+async def ensure_own_streams(jetstream: JetStreamContext, notifications: Notifications) -> None:
+    """Make the streams of dead letters and of replays; raises nats.errors.Error or TimeoutError."""
+    limits = notifications.deadletters
+    for stream in (
+        StreamConfig(
+            name=DEAD_LETTER_STREAM,
+            description="Registry events that an endpoint could not be told",
+            subjects=[DEAD_LETTER_SUBJECTS],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.OLD,
+            max_age=limits.maxage,
+            max_bytes=limits.maxbytes,
+            num_replicas=notifications.stream.replicas,
+        ),
+        StreamConfig(
+            name=REPLAY_STREAM,
+            description="Registry events that one endpoint is to be told once more",
+            subjects=[REPLAY_SUBJECTS],
+            retention=RetentionPolicy.WORK_QUEUE,
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.NEW,
+            max_age=notifications.stream.maxage,
+            max_bytes=notifications.stream.maxbytes,
+            num_replicas=notifications.stream.replicas,
+        ),
+    ):
+        await _ensure(jetstream, stream)
+
+
+async def _ensure(jetstream: JetStreamContext, stream: StreamConfig) -> None:
+    try:
+        await jetstream.stream_info(str(stream.name))
+    except NotFoundError:
+        try:
+            await jetstream.add_stream(stream)
+        except BadRequestError as error:
+            if error.err_code != _NAME_IN_USE:
+                raise
+
+
+async def lease_bucket(
+    jetstream: JetStreamContext, notifications: Notifications, takeover: float
+) -> KeyValue:
+    """The bucket of leases, whose entries go after `takeover` seconds; made, or changed, if need be.
+
+    Raises nats.errors.Error or TimeoutError.
+    """
+    wanted = KeyValueConfig(
+        bucket=LEASE_BUCKET,
+        description="Which notifier delivers to which endpoint",
+        history=1,
+        ttl=takeover,
+        storage=StorageType.FILE,
+        replicas=notifications.stream.replicas,
+    )
+    try:
+        bucket = await jetstream.key_value(LEASE_BUCKET)
+    except BucketNotFoundError:
+        try:
+            return await jetstream.create_key_value(wanted)
+        except BadRequestError as error:
+            if error.err_code != _NAME_IN_USE:
+                raise
+            bucket = await jetstream.key_value(LEASE_BUCKET)
+    found = (await jetstream.stream_info(f"KV_{LEASE_BUCKET}")).config
+    if found.max_age != takeover:
+        await jetstream.update_stream(found.evolve(max_age=takeover, duplicate_window=min(takeover, 120.0)))
+    return bucket

@@ -1,0 +1,440 @@
+"""Events on their way from a real broker to real subscribers, which misbehave, as do the notifiers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import Iterable
+
+import pytest
+from nats.js.api import ConsumerConfig
+from nats.js.errors import NotFoundError
+
+from moorage.events import Event
+from moorage.events.subjects import DEAD_LETTER_STREAM, STREAM
+from notifier.names import REPLAY_STREAM, consumer_name, replay_subject
+from support.subscriber import Request, Subscriber, answer
+
+
+def first_deliveries(subscriber: Subscriber, repository: str) -> list[str]:
+    """The ids of a repository's events in the order in which each was accepted for the first time."""
+    came = [
+        event["id"]
+        for request in subscriber.accepted
+        for event in request.events
+        if event["target"]["repository"] == repository
+    ]
+    return list(dict.fromkeys(came))
+
+
+def accepting(subscriber: Subscriber, refuse) -> None:
+    """Refuse with 500 what `refuse` is true of, and note what is accepted."""
+
+    async def behave(request: Request, writer: asyncio.StreamWriter) -> None:
+        if refuse(request):
+            await answer(500)(request, writer)
+        else:
+            subscriber.accepted.append(request)
+            await answer(200)(request, writer)
+
+    subscriber.behave = behave
+
+
+def in_order(subscriber: Subscriber, events: Iterable[Event]) -> bool:
+    events = list(events)
+    return all(
+        first_deliveries(subscriber, repository)
+        == [event.id for event in events if event.target.repository == repository]
+        for repository in {event.target.repository for event in events}
+    )
+
+
+def accepted(subscriber: Subscriber) -> set[str]:
+    return {event["id"] for request in subscriber.accepted for event in request.events}
+
+
+async def test_an_event_is_delivered_as_distribution_would(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    await delivering.notifier({"url": subscriber.url, "headers": {"Authorization": ["Bearer x"]}})
+    event = delivering.event()
+    await delivering.publish(event)
+    await subscriber.has(1)
+    request = subscriber.requests[0]
+    assert (request.method, request.path) == ("POST", "/hook")
+    assert request.headers["content-type"] == "application/vnd.docker.distribution.events.v2+json"
+    assert request.headers["authorization"] == "Bearer x"
+    assert request.document == {"events": [event.document()]}
+    assert request.body.startswith(b'{\n   "events": [\n      {\n         "id": ')
+
+
+async def test_an_event_is_retried_with_its_id_until_it_is_taken(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    accepting(subscriber, lambda _: len(subscriber.requests) <= 4)
+    await delivering.notifier({"url": subscriber.url})
+    [identifier] = await delivering.publish(delivering.event())
+    await subscriber.until(lambda: bool(subscriber.accepted))
+    assert subscriber.ids == [identifier] * 5
+    assert len({request.headers["webhook-id"] for request in subscriber.requests}) == 1
+
+
+async def test_order_within_each_repository_survives_failures(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    dice = random.Random(7)
+    accepting(subscriber, lambda _: dice.random() < 0.3)
+    await delivering.notifier({"url": subscriber.url, "backoff": "10ms"})
+    events = [delivering.event(f"team/app{dice.randrange(5)}") for _ in range(150)]
+    await delivering.publish(*events)
+    await subscriber.until(lambda: len(accepted(subscriber)) == 150)
+    assert in_order(subscriber, events)
+
+
+async def test_with_one_request_at_a_time_all_are_in_order(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    accepting(subscriber, lambda _: len(subscriber.requests) % 3 == 0)
+    await delivering.notifier({"url": subscriber.url, "concurrency": 1, "backoff": "10ms"})
+    identifiers = await delivering.publish(*(delivering.event(f"app{number % 4}") for number in range(40)))
+    await subscriber.until(lambda: len(subscriber.accepted) == 40)
+    assert [request.events[0]["id"] for request in subscriber.accepted] == identifiers
+
+
+async def test_endpoints_that_are_dead_or_slow_delay_no_other(delivering) -> None:
+    good, slow, dead = [await delivering.subscriber() for _ in range(3)]
+    dead_url = dead.url
+    await dead.stop()
+
+    async def tarpit(_: Request, __: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    slow.behave = tarpit
+    running = await delivering.notifier({"url": dead_url}, {"url": slow.url}, {"url": good.url})
+    started = time.monotonic()
+    await delivering.publish(*(delivering.event(f"app{number % 4}") for number in range(100)))
+    await good.has(100)
+    assert time.monotonic() - started < 5
+    assert await running.healthy()
+
+
+async def test_after_threshold_failures_attempts_are_a_growing_backoff_apart(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    subscriber.behave = answer(503)
+    settings = {"url": subscriber.url, "threshold": 3, "backoff": "200ms", "maxbackoff": "400ms"}
+    await delivering.notifier(settings)
+    await delivering.publish(*(delivering.event(f"app{number}") for number in range(6)))
+    await subscriber.has(4)
+    # As many as were under way when the endpoint was given up, and one at a time since.
+    await asyncio.sleep(0.1)
+    before = len(subscriber.requests)
+    await subscriber.has(before + 3)
+    times = [request.at for request in subscriber.requests[before - 1 :]]
+    gaps = [later - sooner for sooner, later in itertools.pairwise(times)]
+    assert min(gaps) > 0.14
+    assert gaps[-1] > 0.3
+
+
+async def test_what_stays_away_longer_is_delivered_when_it_is_back(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    await subscriber.stop()
+    running = await delivering.notifier(
+        {"url": subscriber.url, "threshold": 2, "backoff": "50ms", "maxbackoff": "100ms"}
+    )
+    events = [delivering.event(f"app{number % 3}") for number in range(30)]
+    await delivering.publish(*events)
+    await running.webhooks(well=False)
+    assert await running.healthy()
+    accepting(subscriber, lambda _: False)
+    await subscriber.start()
+    await subscriber.until(lambda: len(accepted(subscriber)) == 30)
+    await running.webhooks(well=True)
+    assert in_order(subscriber, events)
+
+
+async def test_what_an_endpoint_ignores_it_is_not_told(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    await delivering.notifier(
+        {
+            "url": subscriber.url,
+            "ignoredmediatypes": ["a/b"],
+            "ignore": {"mediatypes": ["c/d"], "actions": ["pull"]},
+            "repositories": ["team/*", "**/cache"],
+        }
+    )
+    wanted = [delivering.event("team/app"), delivering.event("other/cache"), delivering.event("team/x")]
+    await delivering.publish(
+        delivering.event("team/app", media_type="a/b"),
+        wanted[0],
+        delivering.event("team/app", media_type="c/d"),
+        delivering.event("team/app", action="pull"),
+        delivering.event("other/app"),
+        wanted[1],
+        delivering.event("team/app/deep"),
+        wanted[2],
+    )
+    await subscriber.has(3)
+    await asyncio.sleep(0.1)
+    assert sorted(subscriber.ids) == sorted(event.id for event in wanted)
+    info = await delivering.js.consumer_info(STREAM, consumer_name("hook0"))
+    assert (info.num_pending, info.num_ack_pending) == (0, 0)
+
+
+async def test_events_are_put_together_into_batches(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    await delivering.notifier({"url": subscriber.url, "batch": {"events": 10, "wait": "300ms"}})
+    identifiers = await delivering.publish(*(delivering.event(f"app{number % 3}") for number in range(25)))
+    await subscriber.until(lambda: len(subscriber.ids) == 25)
+    assert [len(request.events) for request in subscriber.requests] == [10, 10, 5]
+    assert sorted(subscriber.ids) == sorted(identifiers)
+    assert len({request.headers["webhook-id"] for request in subscriber.requests}) == 3
+
+
+async def test_an_event_that_is_refused_does_not_hold_up_the_rest_of_its_batch(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    poison = delivering.event("app0")
+    accepting(subscriber, lambda request: any(event["id"] == poison.id for event in request.events))
+    await delivering.notifier(
+        {"url": subscriber.url, "batch": {"events": 10, "wait": "100ms"}, "maxattempts": 3, "backoff": "10ms"}
+    )
+    others = [delivering.event(f"app{number % 3}") for number in range(9)]
+    await delivering.publish(poison, *others)
+    await subscriber.until(lambda: len(accepted(subscriber)) == 9)
+    assert in_order(subscriber, others)
+    await delivering.dead_letters(1)
+
+
+async def test_an_event_becomes_a_dead_letter_after_maxattempts_and_the_next_one_passes(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    poison, after = delivering.event(), delivering.event()
+    accepting(subscriber, lambda request: request.events[0]["id"] == poison.id)
+    await delivering.notifier({"url": subscriber.url, "maxattempts": 4, "backoff": "20ms"})
+    await delivering.publish(poison, after)
+    await subscriber.until(lambda: bool(subscriber.accepted))
+    assert subscriber.ids == [poison.id] * 4 + [after.id]
+    [letter] = await delivering.dead_letters(1)
+    assert Event.decode(letter.data) == poison
+    assert letter.headers["Moorage-Endpoint"] == "hook0"
+    assert letter.headers["Moorage-Attempts"] == "4"
+    assert letter.headers["Moorage-Reason"].startswith("500")
+
+
+async def test_events_of_an_endpoint_that_is_away_become_dead_letters_after_maxage(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    await subscriber.stop()
+    await delivering.notifier({"url": subscriber.url, "maxage": "1s", "threshold": 1, "backoff": "30s"})
+    identifiers = await delivering.publish(*(delivering.event(f"app{number}") for number in range(20)))
+    letters = await delivering.dead_letters(20)
+    assert sorted(Event.decode(letter.data).id for letter in letters) == sorted(identifiers)
+
+
+async def test_a_message_that_is_no_event_is_put_aside(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    await delivering.notifier({"url": subscriber.url})
+    await delivering.js.publish("registry.events.push.app", b"\xff not an event")
+    [identifier] = await delivering.publish(delivering.event())
+    await subscriber.has(1)
+    assert subscriber.ids == [identifier]
+    [letter] = await delivering.dead_letters(1)
+    assert letter.data == b"\xff not an event"
+
+
+async def test_a_replayed_event_goes_to_one_endpoint_only(delivering) -> None:
+    one, other = [await delivering.subscriber() for _ in range(2)]
+    await delivering.notifier({"url": one.url}, {"url": other.url})
+    event = delivering.event()
+    await delivering.publish(event)
+    await one.has(1)
+    await other.has(1)
+    await delivering.js.publish(replay_subject("hook0"), event.encode(), stream=REPLAY_STREAM)
+    await one.has(2)
+    assert one.ids == [event.id] * 2
+    await asyncio.sleep(0.1)
+    assert other.ids == [event.id]
+
+
+async def test_a_restart_of_the_notifier_goes_on_where_it_was(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    running = await delivering.notifier({"url": subscriber.url})
+    first = await delivering.publish(delivering.event())
+    await subscriber.has(1)
+    await running.stop()
+    second = await delivering.publish(delivering.event(), delivering.event())
+    await delivering.notifier({"url": subscriber.url})
+    await subscriber.has(3)
+    await asyncio.sleep(0.1)
+    assert subscriber.ids == [*first, *second]
+
+
+async def test_what_a_notifier_has_in_hand_when_it_stops_is_delivered_first_by_the_next(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    subscriber.behave = answer(500)
+    settings = {"url": subscriber.url, "threshold": 1, "backoff": "20s"}
+    running = await delivering.notifier(settings)
+    events = [delivering.event(f"app{number % 3}") for number in range(30)]
+    await delivering.publish(*events[:20])
+    await subscriber.has(1)
+    accepting(subscriber, lambda _: False)
+    await running.stop()
+    await delivering.publish(*events[20:])
+    started = time.monotonic()
+    await delivering.notifier(settings)
+    await subscriber.until(lambda: len(accepted(subscriber)) == 30)
+    assert time.monotonic() - started < 3
+    assert in_order(subscriber, events)
+
+
+async def test_nothing_is_lost_or_disordered_when_the_broker_is_killed(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    accepting(subscriber, lambda _: len(subscriber.requests) % 4 == 0)
+    running = await delivering.notifier({"url": subscriber.url, "backoff": "10ms"})
+    events = [delivering.event(f"app{number % 3}") for number in range(90)]
+    for part in range(3):
+        await delivering.publish(*events[30 * part : 30 * part + 30])
+        await subscriber.until(lambda part=part: len(accepted(subscriber)) >= 30 * part + 5)
+        await delivering.broker.kill()
+        await running.becomes(healthy=False)
+        await delivering.broker.start()
+        await delivering.connect()
+    await subscriber.until(lambda: len(accepted(subscriber)) == 90)
+    assert in_order(subscriber, events)
+
+
+async def test_an_event_whose_acknowledgement_was_lost_is_not_sent_again(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def behave(request: Request, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        await go_on.wait()
+        await answer(200)(request, writer)
+
+    subscriber.behave = behave
+    running = await delivering.notifier({"url": subscriber.url})
+    [first] = await delivering.publish(delivering.event())
+    await reached.wait()
+    await delivering.broker.kill()
+    go_on.set()
+    await running.becomes(healthy=False)
+    await delivering.broker.start()
+    await delivering.connect()
+    [second] = await delivering.publish(delivering.event())
+    await subscriber.has(2, timeout=60)
+    assert subscriber.ids == [first, second]
+
+
+async def test_two_notifiers_share_the_work_and_one_that_is_killed_is_replaced(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    accepting(subscriber, lambda _: False)
+    settings = {"url": subscriber.url}
+    notifiers = await delivering.processes(2, settings)
+    events = [delivering.event(f"app{number % 3}") for number in range(400)]
+    await delivering.publish(*events[:100])
+    await subscriber.until(lambda: len(accepted(subscriber)) > 30)
+    holder = await delivering.holder("hook0")
+    [active] = [each for each in notifiers if f"/{each.pid}/" in holder]
+    publishing = asyncio.create_task(delivering.publish(*events[100:]))
+    await subscriber.until(lambda: len(accepted(subscriber)) > 150)
+    active.kill()
+    await publishing
+    await subscriber.until(lambda: len(accepted(subscriber)) == 400)
+    assert in_order(subscriber, events)
+    assert await delivering.holder("hook0") != holder
+    duplicates = len(subscriber.ids) - 400
+    assert duplicates <= 8, "as many as requests were under way"
+
+
+async def test_a_notifier_that_was_stopped_for_a_while_does_not_disturb_the_one_that_took_over(
+    delivering,
+) -> None:
+    subscriber = await delivering.subscriber()
+    accepting(subscriber, lambda _: False)
+    notifiers = await delivering.processes(2, {"url": subscriber.url})
+    events = [delivering.event(f"app{number % 3}") for number in range(300)]
+    await delivering.publish(*events[:50])
+    await subscriber.until(lambda: len(accepted(subscriber)) == 50)
+    [active] = [each for each in notifiers if f"/{each.pid}/" in await delivering.holder("hook0")]
+    active.pause()
+    await delivering.publish(*events[50:200])
+    await subscriber.until(lambda: len(accepted(subscriber)) > 100)
+    active.resume()
+    await delivering.publish(*events[200:])
+    await subscriber.until(lambda: len(accepted(subscriber)) == 300)
+    assert in_order(subscriber, events)
+
+
+async def test_a_message_that_another_client_took_holds_up_what_follows_until_it_is_back(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    accepting(subscriber, lambda _: False)
+    running = await delivering.notifier({"url": subscriber.url})
+    events = [delivering.event() for _ in range(11)]
+    await delivering.publish(events[0])
+    await subscriber.has(1)
+    await running.stop()
+    await delivering.publish(*events[1:5])
+    thief = await delivering.js.pull_subscribe_bind(consumer_name("hook0"), stream=STREAM)
+    assert len(await thief.fetch(2)) == 2
+    await delivering.notifier({"url": subscriber.url})
+    await delivering.publish(*events[5:])
+    await subscriber.until(lambda: len(accepted(subscriber)) == 11)
+    assert in_order(subscriber, events)
+
+
+async def test_events_that_leave_the_stream_before_their_time_are_counted(delivering) -> None:
+    from prometheus_client import REGISTRY
+
+    subscriber = await delivering.subscriber()
+    running = await delivering.notifier({"url": subscriber.url, "name": "forgetful"})
+    await delivering.publish(delivering.event())
+    await subscriber.has(1)
+    await running.stop()
+    await delivering.publish(*(delivering.event() for _ in range(4)))
+    found = (await delivering.js.stream_info(STREAM)).config
+    await delivering.js.update_stream(found.evolve(max_msgs=1))
+    await delivering.notifier({"url": subscriber.url, "name": "forgetful"})
+    await subscriber.has(2)
+    assert REGISTRY.get_sample_value("registry_notifications_lost_total", {"endpoint": "forgetful"}) == 3
+
+
+async def test_a_place_that_was_deleted_is_made_again(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    await delivering.notifier({"url": subscriber.url})
+    await delivering.js.delete_consumer(STREAM, consumer_name("hook0"))
+    [identifier] = await delivering.publish(delivering.event())
+    await subscriber.has(1)
+    assert subscriber.ids == [identifier]
+
+
+async def test_a_place_of_another_take_over_time_is_adapted(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    running = await delivering.notifier({"url": subscriber.url})
+    await running.stop()
+    await delivering.notifier({"url": subscriber.url}, takeover="3s")
+    await delivering.publish(delivering.event())
+    await subscriber.has(1)
+    info = await delivering.js.consumer_info(STREAM, consumer_name("hook0"))
+    assert info.config.ack_wait == 3
+    assert (await delivering.js.stream_info("KV_REGISTRY_NOTIFIERS")).config.max_age == 3
+
+
+async def test_a_new_endpoint_hears_of_the_last_minute_and_nothing_before(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    [identifier] = await delivering.publish(delivering.event())
+    await delivering.notifier({"url": subscriber.url})
+    await subscriber.has(1)
+    assert subscriber.ids == [identifier]
+    config: ConsumerConfig = (await delivering.js.consumer_info(STREAM, consumer_name("hook0"))).config
+    assert config.opt_start_time is not None
+    assert 50 < time.time() - config.opt_start_time.timestamp() < 80
+
+
+async def test_without_endpoints_nothing_is_made(delivering) -> None:
+    await delivering.notifier()
+    with pytest.raises(NotFoundError):
+        await delivering.js.stream_info(DEAD_LETTER_STREAM)
+
+
+async def test_a_disabled_endpoint_is_left_alone(delivering) -> None:
+    one, other = [await delivering.subscriber() for _ in range(2)]
+    await delivering.notifier({"url": one.url, "disabled": True}, {"url": other.url})
+    await delivering.publish(delivering.event())
+    await other.has(1)
+    assert not one.requests

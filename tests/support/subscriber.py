@@ -1,0 +1,132 @@
+"""A webhook's subscriber: a real HTTP server that a test can make behave as badly as it likes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Request:
+    """One request as it came."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    at: float = field(default_factory=time.monotonic)
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return list(self.document["events"])
+
+
+Behaviour = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
+
+
+def answer(status: int = 200, body: bytes = b"", headers: str = "") -> Behaviour:
+    """Answer at once."""
+
+    async def behave(_request: Request, writer: asyncio.StreamWriter) -> None:
+        head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+
+    return behave
+
+
+class Subscriber:
+    """Keeps what it was sent. `behave` is how it answers the next requests; each may be another."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.accepted: list[Request] = []
+        self.behave: Behaviour = answer()
+        self.connections = 0
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self.port = 0
+        self._tls: ssl.SSLContext | None = None
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/hook"
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all events of all requests, in the order in which they came."""
+        return [event["id"] for request in self.requests for event in request.events]
+
+    async def start(self, tls: ssl.SSLContext | None = None) -> None:
+        """Listen, on the same port as before."""
+        self._tls = tls
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Close everything, in the middle of whatever it is."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def until(self, condition: Callable[[], bool], timeout: float = 20) -> None:
+        """Wait until something is true of what came."""
+        async with asyncio.timeout(timeout):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def has(self, count: int, timeout: float = 20) -> None:
+        """Wait until that many requests have come."""
+        await self.until(lambda: len(self.requests) >= count, timeout)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                while True:
+                    request = await _read(reader)
+                    self.requests.append(request)
+                    self._changed.set()
+                    await self.behave(request, writer)
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+
+async def _read(reader: asyncio.StreamReader) -> Request:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    method, path, _ = head[0].split(" ")
+    headers = {}
+    for line in filter(None, head[1:]):
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip()
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Request(method, path, headers, body)
+
+
+@asynccontextmanager
+async def subscribing(tls: ssl.SSLContext | None = None) -> AsyncIterator[Subscriber]:
+    """A subscriber that runs while the context is open."""
+    subscriber = Subscriber()
+    await subscriber.start(tls)
+    try:
+        yield subscriber
+    finally:
+        await subscriber.stop()
