@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from moorage.config import Configuration
+from moorage.events.broker import Broker
+from moorage.events.broker_url import BrokerURL
 from moorage.rpc import Address, RpcServer
 from moorage.service import Service
 from moorage.v1 import event_pb2_grpc
-from moorage.events.broker import Broker
-from moorage.events.broker_url import BrokerURL
 from notifier.servicer import NotifierServicer
 
 # Seconds that calls under way get when the service stops.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import grpc
 
-from moorage.v1 import event_pb2, event_pb2_grpc
 from moorage.events.broker import Broker
 from moorage.events.subjects import STREAM
+from moorage.v1 import event_pb2, event_pb2_grpc
 
 
 class NotifierServicer(event_pb2_grpc.NotifierServicer):
