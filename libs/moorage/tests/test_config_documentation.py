@@ -69,8 +69,18 @@ def test_what_the_page_says_is_refused_is_refused_and_nothing_else_is() -> None:
 
 def test_what_is_moorage_s_own_is_marked() -> None:
     own = {key for key, row in ROWS.items() if "**own**" in row["meaning"]}
-    prefixes = ("services", "http.trustedproxies", "http.limits", "http.workers")
-    prefixes += ("auth.token.server", "policy.tags")
+    prefixes = (
+        "services",
+        "http.trustedproxies",
+        "http.limits",
+        "http.workers",
+        "auth.token.server",
+        "policy.tags",
+        "notifications.events.publish",
+        "notifications.events.ignorehead",
+        "notifications.stream",
+        "notifications.outbox",
+    )
     assert own == {key for key in KEYS if key.startswith(prefixes)}
 
 

@@ -341,8 +341,6 @@ def test_a_development_document_is_served() -> None:
 
 def test_a_mirror_s_document_is_refused_for_each_thing_that_it_would_lose() -> None:
     assert problems(MIRROR) == [
-        "notifications.endpoints: webhooks are not supported by this version; "
-        "remove them or set 'disabled: true' on each endpoint",
         "proxy: the pull-through cache is not supported by this version",
     ]
 

@@ -232,6 +232,9 @@ class Registry:
             for blob in self.blobs:
                 await blob.start(self.config)
             await self.metadata.start(self.config)
+        await self._start_gateway()
+
+    async def _start_gateway(self) -> None:
         listener = listen(self.config)
         self.address = listener.getsockname()
         self._gateway = opened(self.config, listener)
@@ -257,6 +260,18 @@ class Registry:
             yield
         finally:
             self._loop.run(service.start(self.config))
+
+    @contextlib.contextmanager
+    def without_gateway(self) -> Iterator[None]:
+        """The registry between one gateway, which drains, and the next."""
+        assert self._gateway is not None
+        self.client.close()
+        self._loop.run(self._gateway.__aexit__(None, None, None))
+        try:
+            yield
+        finally:
+            self._loop.run(self._start_gateway())
+            self.client = self.new_client()
 
     @contextlib.contextmanager
     def second_gateway(self) -> Iterator[httpx.Client]:

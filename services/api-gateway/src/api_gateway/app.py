@@ -20,6 +20,7 @@ from api_gateway.clients.redirects import Redirects
 from api_gateway.clients.uploads import UploadsClient
 from api_gateway.descriptors import TABLE
 from api_gateway.documents import documents_app
+from api_gateway.events import Listener
 from api_gateway.fallback import Fallback
 from api_gateway.health import HealthState
 from api_gateway.memory import Memory
@@ -54,6 +55,7 @@ class Parts:
     tokens: TokenServing | None
     health: HealthState
     access_log: AccessLog | None
+    listener: Listener
 
 
 def endpoints(config: Configuration, parts: Parts) -> Endpoints:
@@ -63,16 +65,22 @@ def endpoints(config: Configuration, parts: Parts) -> Endpoints:
     listing = parts.tokens.listing if parts.tokens is not None else None
     catalog = CatalogRoutes(parts.metadata, listing, largest_page=config.catalog.maxentries)
     referrers = ReferrerRoutes(parts.metadata)
-    manifests = ManifestRoutes(parts.metadata, parts.lookups, largest=config.http.limits.manifestsize)
+    manifests = ManifestRoutes(
+        parts.metadata, parts.lookups, parts.listener, largest=config.http.limits.manifestsize
+    )
     blobs = BlobRoutes(
         parts.metadata,
         parts.lookups,
         BlobReader(parts.instances, stall=stall),
         SmallBlobs(parts.instances, parts.memory, timeout=timeout),
         Redirects(parts.instances, enabled=config.redirects, timeout=timeout),
+        parts.listener,
     )
     uploads = UploadRoutes(
-        parts.metadata, UploadsClient(parts.instances, timeout=timeout, stall=stall), parts.signer
+        parts.metadata,
+        UploadsClient(parts.instances, timeout=timeout, stall=stall),
+        parts.signer,
+        parts.listener,
     )
     return {
         ("base", "GET"): get_base,

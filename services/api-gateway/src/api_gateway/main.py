@@ -16,6 +16,7 @@ from api_gateway.clients.instances import BlobInstances
 from api_gateway.clients.lookups import Lookups
 from api_gateway.clients.metadata import MetadataClient
 from api_gateway.debug import debug_server, of_this_process
+from api_gateway.events import event_listener, outbox_checks
 from api_gateway.health import HealthState, running
 from api_gateway.loads import ONLY_LOAD, Load
 from api_gateway.memory import Memory, holding
@@ -82,7 +83,7 @@ async def opened(
         stack.push_async_callback(lookups.close)
         if health is None:
             health = HealthState()
-            checks = configured_checks(config, instances.serving, channel)
+            checks = configured_checks(config, instances.serving, channel) + outbox_checks(config)
             await stack.enter_async_context(running(checks, health))
             await stack.enter_async_context(debug_server(config, health, of_this_process))
         tokens = await stack.enter_async_context(token_serving(config))
@@ -102,6 +103,8 @@ async def opened(
             tokens=tokens,
             health=health,
             access_log=access_log,
+            # Entered before what serves: at the end it publishes what the last requests did.
+            listener=await stack.enter_async_context(event_listener(config)),
         )
         await stack.enter_async_context(
             serving(build_app(config, parts), listener, drain=config.http.draintimeout, load=load)

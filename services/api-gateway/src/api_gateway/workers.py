@@ -17,6 +17,7 @@ from api_gateway.access.build import check_access_control
 from api_gateway.checks import configured_checks
 from api_gateway.clients.instances import BlobInstances
 from api_gateway.debug import debug_server
+from api_gateway.events import outbox_checks
 from api_gateway.health import HealthState, running
 from api_gateway.loads import InheritedLoad, Load, SharedLoads
 from api_gateway.server import listening
@@ -67,7 +68,7 @@ async def _opened(config: Configuration, roster: Roster) -> AsyncIterator[Fleet]
         stack.push_async_callback(instances.close)
         metadata = open_channel(Address.parse(config.services.metadata.addr))
         stack.push_async_callback(metadata.close, None)
-        checks = configured_checks(config, instances.serving, metadata)
+        checks = configured_checks(config, instances.serving, metadata) + outbox_checks(config)
         await stack.enter_async_context(running(checks, health))
         await stack.enter_async_context(debug_server(config, health, roster.exposition))
         environment: dict[str, str | None] = {

@@ -22,7 +22,7 @@ from moorage.config.events import Stream
 from moorage.errors import ErrorCode, RegistryError
 from moorage.events.broker_url import BrokerURL
 from moorage.events.stream import UnusableStreamError, ensure_stream
-from moorage.events.subjects import STREAM
+from moorage.events.subjects import LARGEST_MESSAGE, STREAM
 
 log = structlog.get_logger("moorage.events")
 
@@ -31,7 +31,7 @@ CONNECT_TIMEOUT = 5.0
 API_TIMEOUT = 5.0
 CHECK_INTERVAL = 5.0
 FIRST_DELAY = 0.1
-LONGEST_DELAY = 5.0
+LONGEST_DELAY = 2.0
 CLOSE_TIMEOUT = 5.0
 
 
@@ -52,6 +52,8 @@ class Broker:
         self._jetstream: JetStreamContext | None = None
         self._delay = FIRST_DELAY
         self._complaint = ""
+        self._given_up = asyncio.Event()
+        self._why = ""
 
     @property
     def jetstream(self) -> JetStreamContext | None:
@@ -69,6 +71,11 @@ class Broker:
             if await _first(stop, timeout=self._delay):
                 return
             self._delay = min(self._delay * 2, LONGEST_DELAY)
+
+    def give_up(self, reason: str) -> None:
+        """Take the session for lost, and begin a new one."""
+        self._why = reason
+        self._given_up.set()
 
     async def stream_info(self) -> StreamInfo:
         """The stream as the broker has it now; raises RegistryError UNAVAILABLE while there is no broker."""
@@ -91,6 +98,7 @@ class Broker:
             lost.set()
 
         client = _Client()
+        self._given_up.clear()
         try:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -101,6 +109,8 @@ class Broker:
             yield lost, client.jetstream(timeout=API_TIMEOUT)
             if lost.is_set():
                 raise (failures or [ConnectionError("the connection was lost")])[-1]
+            if self._given_up.is_set():
+                raise ConnectionError(self._why)
         finally:
             await self._close(client)
 
@@ -110,12 +120,14 @@ class Broker:
         try:
             while True:
                 info = await ensure_stream(jetstream, self._limits)
+                if self._given_up.is_set():
+                    return
                 if self._jetstream is None:
                     self._delay, self._complaint = FIRST_DELAY, ""
                     log.info("the event stream is there", nats=str(self.url), messages=info.state.messages)
                     self._jetstream = jetstream
                     await self._on_change(True)
-                if await _first(stop, client_lost, timeout=CHECK_INTERVAL):
+                if await _first(stop, client_lost, self._given_up, timeout=CHECK_INTERVAL):
                     return
         finally:
             if self._jetstream is not None:
@@ -126,7 +138,7 @@ class Broker:
         """End the session: flushed when the connection still stands, and never for long."""
         with suppress(OSError, TimeoutError, nats.errors.Error):
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                if client.is_connected:
+                if client.is_connected and not self._given_up.is_set():
                     await client.drain()
                 else:
                     await client.close()
@@ -183,6 +195,11 @@ class _Client(Client):
             closed_cb=closed_cb,
         )
         self._demand_encryption(url)
+        if self.max_payload < LARGEST_MESSAGE:
+            raise ConnectionError(
+                f"the broker takes messages of {self.max_payload} bytes at most; events need {LARGEST_MESSAGE}: "
+                "raise its max_payload"
+            )
 
     def _demand_encryption(self, url: BrokerURL) -> None:
         if url.needs_tls and not self._encrypted:

@@ -13,7 +13,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 from nats.js.errors import BadRequestError, NotFoundError
 
 from moorage.config.events import Stream
-from moorage.events.subjects import STREAM, SUBJECTS
+from moorage.events.subjects import LARGEST_MESSAGE, STREAM, SUBJECTS
 
 # JetStream's error code for a stream that another client made a moment ago, with other settings.
 _NAME_IN_USE = 10058
@@ -81,6 +81,10 @@ def check(found: StreamConfig) -> None:
     if found.no_ack:
         raise UnusableStreamError(
             f"stream {STREAM} acknowledges nothing (no_ack): a publisher cannot be sure"
+        )
+    if found.max_msg_size is not None and 0 <= found.max_msg_size < LARGEST_MESSAGE:
+        raise UnusableStreamError(
+            f"stream {STREAM} takes messages of {found.max_msg_size} bytes at most; events need {LARGEST_MESSAGE}"
         )
     if found.sealed:
         raise UnusableStreamError(f"stream {STREAM} is sealed: it takes no event")

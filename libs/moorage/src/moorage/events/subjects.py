@@ -21,6 +21,9 @@ MESSAGE_ID_HEADER = "Nats-Msg-Id"
 CONTENT_TYPE_HEADER = "Content-Type"
 CONTENT_TYPE = "application/json"
 
+# Bytes of a message, with its headers, at most: broker and stream must take as much.
+LARGEST_MESSAGE = 2**20
+
 _PREFIX = "registry.events"
 
 

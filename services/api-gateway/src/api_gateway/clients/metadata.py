@@ -48,10 +48,10 @@ class MetadataClient:
                 request, timeout=self._timeout, metadata=call_metadata(), wait_for_ready=True
             )
 
-    async def mount_blob(self, repository: str, source: str, digest: str) -> None:
-        """Link a blob of the source repository."""
+    async def mount_blob(self, repository: str, source: str, digest: str) -> common_pb2.Descriptor:
+        """Link a blob of the source repository, which it gives."""
         request = metadata_pb2.MountBlobRequest(repository=repository, from_repository=source, digest=digest)
-        await self._call(self._stub.MountBlob, request)
+        return (await self._call(self._stub.MountBlob, request)).descriptor
 
     async def unlink_blob(self, repository: str, digest: str) -> None:
         """Remove the repository's link to a blob."""
@@ -81,10 +81,10 @@ class MetadataClient:
         )
         return await self._call(self._stub.PutManifest, request)
 
-    async def delete_manifest(self, repository: str, reference: Digest | str) -> None:
-        """Delete a manifest and its tags, by digest, or one tag."""
+    async def delete_manifest(self, repository: str, reference: Digest | str) -> list[str]:
+        """Delete a manifest and its tags, by digest, or one tag; the tags that were removed."""
         request = metadata_pb2.DeleteManifestRequest(repository=repository, reference=_reference(reference))
-        await self._call(self._stub.DeleteManifest, request)
+        return list((await self._call(self._stub.DeleteManifest, request)).tags)
 
     async def list_tags(self, repository: str, last: str, limit: int | None) -> tuple[list[str], bool]:
         """Tags after `last`, and whether there are more; all of them when `limit` is None."""

@@ -29,6 +29,7 @@ class Manifest:
     digest: str
     """The one that the client asks by, or that the tag names."""
 
+    media_type: str
     content: bytes
     validators: Fields
     """The fields of a 304."""
@@ -40,7 +41,8 @@ class Manifest:
     def of(cls, digest: str, media_type: str, content: bytes) -> Manifest:
         """A manifest with the fields of its answers."""
         validators = (field(b"docker-content-digest", digest), field(b"etag", entity_tag(digest)))
-        return cls(digest, content, validators, (*validators, field(b"content-type", media_type)))
+        fields = (*validators, field(b"content-type", media_type))
+        return cls(digest, media_type, content, validators, fields)
 
     @property
     def weight(self) -> int:

@@ -16,6 +16,7 @@ from api_gateway.clients.lookups import Lookups
 from api_gateway.clients.metadata import MetadataClient
 from api_gateway.clients.redirects import Redirects
 from api_gateway.conditional import Precondition, evaluate, range_applies
+from api_gateway.events import Listener
 from api_gateway.headers import HeaderList, field
 from api_gateway.memory import LinkedBlob
 from api_gateway.refusal import RefusalError
@@ -52,12 +53,14 @@ class BlobRoutes:
         reader: BlobReader,
         small: SmallBlobs,
         redirects: Redirects,
+        listener: Listener,
     ) -> None:
         self._metadata = metadata
         self._lookups = lookups
         self._reader = reader
         self._small = small
         self._redirects = redirects
+        self._listener = listener
 
     async def get(self, request: Request) -> None:
         """Serve a blob, or ranges of it, or 304 when the client holds it. HEAD leaves the content out.
@@ -70,6 +73,18 @@ class BlobRoutes:
         if precondition is Precondition.FAILED:
             await request.respond(412)
             return
+        await self._serve(request, blob, precondition)
+        # When the bytes are out, whoever sent them; a client that went away has raised.
+        self._listener.blob_pulled(request, blob)
+
+    async def delete(self, request: Request) -> None:
+        """Remove the repository's link to a blob."""
+        with self._listener.admitted():
+            await self._metadata.unlink_blob(request.name, str(request.digest))
+            await self._listener.blob_deleted(request)
+        await request.respond(202)
+
+    async def _serve(self, request: Request, blob: LinkedBlob, precondition: Precondition) -> None:
         if precondition is Precondition.NOT_MODIFIED:
             await request.respond(304, blob.validators)
             return
@@ -89,11 +104,6 @@ class BlobRoutes:
         else:
             body = _Body(blob.size, [(b"", ByteRange(0, blob.size))])
             await self._send(request, 200, [*blob.fields], blob, body)
-
-    async def delete(self, request: Request) -> None:
-        """Remove the repository's link to a blob."""
-        await self._metadata.unlink_blob(request.name, str(request.digest))
-        await request.respond(202)
 
     async def _serve_ranges(self, request: Request, blob: LinkedBlob, ranges: Sequence[ByteRange]) -> None:
         if len(ranges) > 1:

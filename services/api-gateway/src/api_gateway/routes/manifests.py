@@ -8,6 +8,7 @@ from functools import lru_cache
 from api_gateway.clients.lookups import Lookups
 from api_gateway.clients.metadata import MetadataClient
 from api_gateway.conditional import parse_entity_tags
+from api_gateway.events import Listener
 from api_gateway.headers import HeaderList, elements, field, media_type
 from api_gateway.request import Request
 from moorage.digest import Digest
@@ -24,9 +25,12 @@ _REMEMBERED_ACCEPT = 2048
 class ManifestRoutes:
     """Serves manifests; `largest` is the bytes of the largest that is taken."""
 
-    def __init__(self, metadata: MetadataClient, lookups: Lookups, *, largest: int) -> None:
+    def __init__(
+        self, metadata: MetadataClient, lookups: Lookups, listener: Listener, *, largest: int
+    ) -> None:
         self._metadata = metadata
         self._lookups = lookups
+        self._listener = listener
         self._largest = largest
 
     async def get(self, request: Request) -> None:
@@ -43,6 +47,7 @@ class ManifestRoutes:
                 await request.respond(304, manifest.validators)
                 return
         await request.respond(200, manifest.fields, manifest.content)
+        self._listener.manifest_pulled(request, manifest)
 
     async def put(self, request: Request) -> None:
         """Store a manifest and set its tags."""
@@ -55,15 +60,17 @@ class ManifestRoutes:
                 message=f"the manifest is larger than {self._largest} bytes",
                 http_status=413,
             )
-        response = await self._metadata.put_manifest(
-            request.name,
-            request.reference,
-            tags=tags,
-            media_type=request.content_type,
-            content=content,
-            granted_class=request.grant.class_of(request.name),
-            create_only=request.grant.creates_only(request.name),
-        )
+        with self._listener.admitted():
+            response = await self._metadata.put_manifest(
+                request.name,
+                request.reference,
+                tags=tags,
+                media_type=request.content_type,
+                content=content,
+                granted_class=request.grant.class_of(request.name),
+                create_only=request.grant.creates_only(request.name),
+            )
+            await self._listener.manifest_pushed(request, response.descriptor, response.tags, content)
         digest = response.descriptor.digest
         headers: HeaderList = [
             field(b"location", request.urls.manifest(request.name, digest)),
@@ -77,7 +84,9 @@ class ManifestRoutes:
 
     async def delete(self, request: Request) -> None:
         """Delete a manifest with its tags, by digest, or one tag."""
-        await self._metadata.delete_manifest(request.name, request.reference)
+        with self._listener.admitted():
+            removed = await self._metadata.delete_manifest(request.name, request.reference)
+            await self._listener.manifest_deleted(request, removed)
         await request.respond(202)
 
 

@@ -17,6 +17,7 @@ from api_gateway.access.interface import REPOSITORY, AccessRecord
 from api_gateway.clients.metadata import MetadataClient
 from api_gateway.clients.uploads import Upload, UploadsClient
 from api_gateway.connection import LentBody
+from api_gateway.events import Listener
 from api_gateway.headers import HeaderList, field
 from api_gateway.refusal import RefusalError
 from api_gateway.request import Request
@@ -62,10 +63,13 @@ class _Body:
 class UploadRoutes:
     """Takes uploads. How large one may become is the blob service's to say, which counts the bytes."""
 
-    def __init__(self, metadata: MetadataClient, uploads: UploadsClient, signer: StateSigner) -> None:
+    def __init__(
+        self, metadata: MetadataClient, uploads: UploadsClient, signer: StateSigner, listener: Listener
+    ) -> None:
         self._metadata = metadata
         self._uploads = uploads
         self._signer = signer
+        self._listener = listener
 
     async def post(self, request: Request) -> None:
         """Mount a blob from another repository, take a blob whole, or start an upload."""
@@ -135,13 +139,16 @@ class UploadRoutes:
             parsed, source = Digest.parse(digest), parse_name(source)
             if not request.grant.allows(AccessRecord(REPOSITORY, source, "pull")):
                 return False
-            await self._metadata.mount_blob(request.name, source, str(parsed))
         except (InvalidDigestError, InvalidReferenceError):
             return False
-        except RegistryError as error:
-            # An upload is always an answer, and says nothing about the source.
-            log.debug("blob not mounted", error=str(error))
-            return False
+        with self._listener.admitted():
+            try:
+                descriptor = await self._metadata.mount_blob(request.name, source, str(parsed))
+            except RegistryError as error:
+                # An upload is always an answer, and says nothing about the source.
+                log.debug("blob not mounted", error=str(error))
+                return False
+            await self._listener.blob_mounted(request, descriptor, source)
         await self._respond_created(request, parsed)
         return True
 
@@ -194,11 +201,13 @@ class UploadRoutes:
         digest: Digest,
     ) -> None:
         """Make a blob of the upload (the commit for the bytes) and link it (the commit for the name)."""
-        descriptor = await self._uploads.commit(
-            request.name, upload_id, offset, length, str(digest), _Body(request)
-        )
-        aliases = [str(digest)] if descriptor.digest != str(digest) else []
-        await self._metadata.link_blob(request.name, descriptor, aliases)
+        with self._listener.admitted():
+            descriptor = await self._uploads.commit(
+                request.name, upload_id, offset, length, str(digest), _Body(request)
+            )
+            aliases = [str(digest)] if descriptor.digest != str(digest) else []
+            await self._metadata.link_blob(request.name, descriptor, aliases)
+            await self._listener.blob_pushed(request, descriptor)
         await self._respond_created(request, digest)
 
     # Answers

@@ -1,0 +1,136 @@
+"""A real nats-server that a test can kill, pause and start again, and what is in its event stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nats
+import nats.errors
+import nats.js.errors
+
+from support.processes import Process, accepts_connections, free_port, wait_until
+
+STREAM = "REGISTRY_EVENTS"
+_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """A message of the stream."""
+
+    sequence: int
+    subject: str
+    headers: dict[str, str]
+    document: dict[str, Any]
+
+    @property
+    def action(self) -> str:
+        return self.document["action"]
+
+    @property
+    def target(self) -> dict[str, Any]:
+        return self.document["target"]
+
+    @property
+    def repository(self) -> str:
+        return self.target["repository"]
+
+
+class NatsServer:
+    """One nats-server with JetStream. It keeps its port and its data when it is started again."""
+
+    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.port = port or free_port()
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self._process: Process | None = None
+        self.start()
+
+    def start(self, *further: str) -> None:
+        program = Path(sys.executable).with_name("nats-server")
+        place = ["-js", "-sd", str(self.folder / "data"), "-a", "127.0.0.1", "-p", str(self.port)]
+        self._process = Process([program, *place, *further], log=self.folder / "nats.log")
+        wait_until(lambda: accepts_connections(self.port), timeout=20, what="nats-server listens")
+
+    def kill(self) -> None:
+        """As a crash would."""
+        assert self._process is not None
+        self._process.kill()
+
+    def pause(self) -> None:
+        """It keeps its connections, and says nothing any more."""
+        assert self._process is not None
+        self._process.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.signal(signal.SIGCONT)
+
+    def events(self, at_least: int = 0, *, timeout: float = 20) -> list[StoredEvent]:
+        """What the stream holds, as soon as it holds so many."""
+        return events_at(self.url, at_least, timeout=timeout)
+
+    def events_of(self, repository: str, number: int, *, timeout: float = 20) -> list[StoredEvent]:
+        """The events of a repository, as soon as there are so many; fails when there are others."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found = [event for event in self.events() if event.repository == repository]
+            if len(found) >= number or time.monotonic() > deadline:
+                assert len(found) == number, [(event.action, event.target) for event in found]
+                return found
+            time.sleep(0.02)
+
+
+def events_at(url: str, at_least: int = 0, *, timeout: float = 20) -> list[StoredEvent]:
+    """What the stream of a broker holds, as soon as it holds so many."""
+    return asyncio.run(_events(url, at_least, timeout))
+
+
+async def _events(url: str, at_least: int, timeout: float) -> list[StoredEvent]:
+    client = await nats.connect(url, allow_reconnect=False)
+    try:
+        jetstream = client.jetstream()
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                number = (await jetstream.stream_info(STREAM)).state.messages
+            except nats.js.errors.NotFoundError:
+                number = 0
+            if number >= at_least:
+                break
+            assert time.monotonic() < deadline, f"{number} events in the stream, not {at_least}"
+            await asyncio.sleep(0.02)
+        if not number:
+            return []
+        found: list[StoredEvent] = []
+        reader = await jetstream.pull_subscribe(">", stream=STREAM)
+        while len(found) < number:
+            for message in await reader.fetch(min(_BATCH, number - len(found)), timeout=timeout):
+                sequence = message.metadata.sequence.stream
+                document = json.loads(message.data)
+                found.append(StoredEvent(sequence, message.subject, dict(message.headers or {}), document))
+                await message.ack()
+        await reader.unsubscribe()
+        return found
+    finally:
+        await client.close()
+
+
+@contextmanager
+def running_nats(folder: Path) -> Iterator[NatsServer]:
+    server = NatsServer(folder)
+    try:
+        yield server
+    finally:
+        server.resume()
+        server.kill()
