@@ -47,4 +47,3 @@ def test_a_glob_without_signs_matches_itself_alone(glob: str, name: str) -> None
 def test_two_stars_match_everything(name: str) -> None:
     assert matches(EVERYTHING, name)
     assert not is_literal(EVERYTHING)
-

@@ -15,8 +15,8 @@ from metadata_service.changes import Changes
 from metadata_service.garbage import Collector
 from metadata_service.garbage.survey import Surveyor
 from metadata_service.health import Health
-from metadata_service.layout import LAYERS, MANIFESTS
 from metadata_service.immutability import Immutability
+from metadata_service.layout import LAYERS, MANIFESTS
 from metadata_service.leases import Leases
 from metadata_service.linked_blobs import LinkedBlobs
 from metadata_service.links import Links
