@@ -48,6 +48,9 @@ class RouteContext:
     stall: float
     """Seconds that a client may neither send nor take anything in mid-body."""
 
+    minimum: MinimumRate = MinimumRate()  # noqa: RUF009  frozen
+    """How slowly it may do so."""
+
 
 class V2Route(BaseRoute):
     """One row of the descriptor table as a route."""
@@ -74,7 +77,9 @@ class V2Route(BaseRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         context = self._context
-        request = Request(scope, receive, send, origins=context.origins, stall=context.stall)
+        request = Request(
+            scope, receive, send, origins=context.origins, stall=context.stall, minimum=context.minimum
+        )
         request.record.route = self.name
         request.record.variables = scope["path_params"]
         with self._in_flight.track_inprogress():

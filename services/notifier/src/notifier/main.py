@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from moorage.config import Configuration
-from moorage.rpc import Address, RpcServer
+from moorage.rpc import Address, RpcServer, Security, kept_up_to_date
 from moorage.service import Service
 from moorage.v1 import event_pb2_grpc
 from notifier.broker import Broker
@@ -18,13 +18,15 @@ GRACE = 5.0
 
 async def run(config: Configuration, stop: asyncio.Event) -> None:
     """Serve until `stop` is set. Healthy while the broker is connected and the event stream is there."""
-    server = RpcServer(Address.parse(config.services.notifier.addr))
+    security = Security.of(config, "notifier")
+    server = RpcServer(Address.parse(config.services.notifier.addr), security)
     broker = Broker(BrokerURL.parse(config.services.nats.url), server.serving)
     servicer = NotifierServicer(broker)
     server.add("moorage.v1.Notifier", lambda s: event_pb2_grpc.add_NotifierServicer_to_server(servicer, s))
     await server.start()
     try:
-        await broker.run(stop)
+        async with kept_up_to_date(security):
+            await broker.run(stop)
     finally:
         await server.stop(GRACE)
 

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from moorage.config.section import Section
+from moorage.config.tls import ServicesTLS
 from moorage.config.values import (
     ByteSize,
     Count,
     Flag,
-    FreeForm,
     Seconds,
     Text,
     as_list,
@@ -217,4 +217,4 @@ class Services(Section):
     timeout: Deadline = 30.0
     blobtimeout: Deadline = 300.0
     insecure: Flag = False
-    tls: dict[str, FreeForm] = Field(default_factory=dict)
+    tls: ServicesTLS = Field(default_factory=ServicesTLS)
