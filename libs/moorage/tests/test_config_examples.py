@@ -330,11 +330,7 @@ def test_the_image_s_document_with_tls_and_htpasswd_from_the_environment_is_refu
                 "REGISTRY_HTTP_TLS_KEY": "/certs/domain.key",
             },
         )
-    assert [problem.key for problem in caught.value.problems] == [
-        "http.tls.certificate",
-        "http.tls.key",
-        "auth.htpasswd",
-    ]
+    assert [problem.key for problem in caught.value.problems] == ["auth.htpasswd"]
 
 
 def test_a_development_document_is_served() -> None:

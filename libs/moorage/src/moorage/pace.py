@@ -1,8 +1,8 @@
 """How slow a peer may be: bytes in a second, on average over a window of waiting for it.
 
-A deadline for each piece is no limit: a byte a minute meets it for ever. What counts here is the time that was
-spent waiting, so that nobody is blamed for what took long on this side. A peer that moves nothing at all is
-the business of that deadline.
+A deadline for each piece is no limit: a byte a minute meets it for ever. What counts here is the time that
+was spent waiting, so that nobody is blamed for what took long on this side. A peer that moves nothing at all
+is the business of that deadline.
 """
 
 from __future__ import annotations

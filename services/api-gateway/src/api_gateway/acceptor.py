@@ -156,7 +156,11 @@ class Acceptor:
     async def _connect_tls(self, connection: socket.socket, guest: str) -> None:
         assert self._tls is not None  # noqa: S101  who calls this looked
         # For what can still be said when the handshake has failed and the transport is gone.
-        again = os.dup(connection.fileno())
+        try:
+            again = os.dup(connection.fileno())
+        except OSError as error:
+            self._forget(connection, guest, error)
+            return
         try:
             transport, _ = await self._loop.connect_accepted_socket(
                 self._protocol_of(guest),

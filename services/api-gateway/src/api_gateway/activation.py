@@ -1,7 +1,7 @@
 """A listening socket that systemd has opened (socket activation), in place of `http.addr` and `http.net`.
 
-Source: sd_listen_fds(3): LISTEN_PID says for which process they are, LISTEN_FDS how many, from descriptor 3 on.
-distribution takes exactly one, too.
+Source: sd_listen_fds(3): LISTEN_PID says for which process they are, LISTEN_FDS how many, from descriptor 3
+on. distribution takes exactly one, too.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from moorage.errors import ErrorCode, RegistryError
 class Admission:
     """Takes connections as long as there are not too many, in all workers together.
 
-    The peers of `http.trustedproxies` bring the connections of many clients: they count among all, and have no
-    limit of their own.
+    The peers of `http.trustedproxies` bring the connections of many clients: they count among all, and have
+    no limit of their own.
     """
 
     def __init__(self, limits: Limits, memory: LimitMemory, trusts: Trust) -> None:

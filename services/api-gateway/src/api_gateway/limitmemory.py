@@ -1,10 +1,10 @@
 """What the workers of a gateway know together about their clients: a file of fixed size that all of them map.
 
-Clients are found by a keyed hash of their address, which nobody outside can foresee, and whatever they do the
-memory does not grow. Connections are counted by each worker in a row of its own, so that what a worker that is
-killed had counted goes with it. A client is in two places of a row and counts as the smaller one: that two
-strangers meet in both is improbable. For requests each client has a place of its own, with the hash beside it;
-of those that meet, whoever was quiet for longest makes room.
+Clients are found by a keyed hash of their address, which nobody outside can foresee, and whatever they do
+the memory does not grow. Connections are counted by each worker in a row of its own, so that what a worker
+that is killed had counted goes with it. A client is in two places of a row and counts as the smaller one:
+that two strangers meet in both is improbable. For requests each client has a place of its own, with the hash
+beside it; of those that meet, whoever was quiet for longest makes room.
 """
 
 from __future__ import annotations

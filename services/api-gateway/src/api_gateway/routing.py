@@ -24,6 +24,7 @@ from api_gateway.request import Request
 from api_gateway.urls import Origins
 from moorage.digest import Digest, InvalidDigestError
 from moorage.errors import ErrorCode, RegistryError
+from moorage.pace import MinimumRate
 from moorage.reference import InvalidReferenceError, parse_name, parse_reference
 
 Endpoint = Callable[[Request], Awaitable[None]]

@@ -88,6 +88,7 @@ async def _opened(config: Configuration, roster: Roster) -> AsyncIterator[Fleet]
         if config.http.secret is None:
             # All of them must accept what one has signed.
             environment["REGISTRY_HTTP_SECRET"] = signing_secret(config)
+
         def ended(number: int) -> None:
             loads.absent(number)
             limits.ended(number)

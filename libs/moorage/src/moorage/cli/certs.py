@@ -35,7 +35,7 @@ def certs(
     from moorage.rpc.security import identity
     from moorage.tls.authority import Authority
 
-    hosts = {name: (identity(name),) for name in _CALLERS}
+    hosts: dict[str, tuple[str, ...]] = {name: (identity(name),) for name in _CALLERS}
     hosts[_LISTENER] = tuple(host or ("localhost", "127.0.0.1"))
     with failures():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

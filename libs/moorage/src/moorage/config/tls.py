@@ -50,8 +50,8 @@ _UNVERIFIED = ("request-client-cert", "require-any-client-cert")
 def _client_auth(value: str) -> str:
     if value in _UNVERIFIED:
         raise ValueError(
-            f"{value!r} asks for certificates that nobody verifies, which prove nothing: it is not supported; "
-            f"write {IF_GIVEN}, or {REQUIRE}"
+            f"{value!r} asks for certificates that nobody verifies, which prove nothing: it is not "
+            f"supported; write {IF_GIVEN}, or {REQUIRE}"
         )
     return one_of(REQUIRE, IF_GIVEN)(value)
 

@@ -1,8 +1,8 @@
 """Mutual TLS for calls between services over TCP: who a service is, and who may call what.
 
-A service's certificate says by a DNS name who it is: `blob.moorage` is the blob service, wherever it runs. The
-caller takes an answer only from a server with the name of the service that it wants, and the server takes a
-call only from those that `CALLERS` names. Both must have been issued by an authority of `services.tls.ca`.
+A service's certificate says by a DNS name who it is: `blob.moorage` is the blob service, wherever it runs.
+The caller takes an answer only from a server with the name of the service that it wants, and the server takes
+a call only from those that `CALLERS` names. Both must have been issued by an authority of `services.tls.ca`.
 
 On unix sockets, permissions and nothing else decide: only one host's own processes get there.
 """
@@ -104,7 +104,7 @@ class Security:
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
         pair = self._pair.current
         return grpc.ssl_server_certificate_configuration(
-            [(pair.key, pair.chain)],  # type: ignore[list-item]  # the stubs have a class of their own
+            [(pair.key, pair.chain)],
             pair.authorities,
         )
 
@@ -120,7 +120,7 @@ async def kept_up_to_date(security: Security | None) -> AsyncIterator[None]:
 
 
 def check_caller(method: str, auth_context: Mapping[str, Iterable[bytes]]) -> None:
-    """Raise ForbiddenCallError unless the certificate in a call's context allows `/package.Service/Method`."""
+    """Raise ForbiddenCallError unless the certificate in a call's context allows `/package.Service/Call`."""
     allowed = CALLERS.get(method.strip("/").partition("/")[0], frozenset())
     names = {
         name.decode("utf-8", "replace") for name in auth_context.get("x509_subject_alternative_name", ())

@@ -77,7 +77,9 @@ class CertificateFiles:
         try:
             context.load_cert_chain(self.certificate, self.key, password=_no_password)
         except ssl.SSLError as error:
-            raise UnusableFileError(f"{self.section}.key", _why(error, f"{self.section}.certificate")) from error
+            raise UnusableFileError(
+                f"{self.section}.key", _why(error, f"{self.section}.certificate")
+            ) from error
         except OSError as error:
             raise UnusableFileError(f"{self.section}.key", f"cannot be read: {error.strerror}") from error
 
