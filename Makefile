@@ -64,11 +64,12 @@ test: $(VENV)/.synced ## Install what the end-to-end tests need, and run every t
 	@scripts/test-setup.sh
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-# What a client sees, once more over the ways that bytes take between hosts, and where there is no data channel and
-# nothing is kept in memory (tests/support/ways.py).
+# What a client sees, once more over the ways that bytes take between hosts, over TLS, and where there is no data
+# channel and nothing is kept in memory (tests/support/ways.py).
 test-ways: $(VENV)/.synced ## Run the tests of the HTTP interface over the other ways
 	@scripts/test-setup.sh
 	MOORAGE_WAY=spliced $(BIN)/pytest $(GATEWAY_TESTS) tests/e2e/test_transport.py $(PYTEST_ARGS)
+	MOORAGE_WAY=tls $(BIN)/pytest $(GATEWAY_TESTS) $(PYTEST_ARGS)
 	MOORAGE_WAY=plain $(BIN)/pytest $(GATEWAY_TESTS) $(UP_TESTS) $(PYTEST_ARGS)
 
 # The campaigns at their whole length. MOORAGE_SEED repeats the random one.

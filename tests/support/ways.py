@@ -2,6 +2,7 @@
 
 `lent` is what a registry on one host does by itself. `spliced` is what one does whose services are on several
 hosts, `plain` what is left where neither can be had: all bytes through gRPC, and nothing kept in memory.
+`tls` ends TLS in the gateway, whose connections cannot be lent either.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-WAYS = ("lent", "spliced", "plain")
+WAYS = ("lent", "spliced", "plain", "tls")
 
 
 def chosen_way() -> str:

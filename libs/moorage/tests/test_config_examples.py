@@ -313,22 +313,21 @@ def test_the_image_s_document_is_served_with_the_variables_that_people_pass_to_i
     assert read.validation.manifests.urls.permits("https://mirror.example/x")
 
 
-def test_the_image_s_document_with_tls_from_the_environment_is_refused() -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        parse(
-            IMAGE,
-            {
-                "REGISTRY_AUTH": "htpasswd",
-                "REGISTRY_AUTH_HTPASSWD_REALM": "Registry Realm",
-                "REGISTRY_AUTH_HTPASSWD_PATH": "/auth/htpasswd",
-                "REGISTRY_HTTP_TLS_CERTIFICATE": "/certs/domain.crt",
-                "REGISTRY_HTTP_TLS_KEY": "/certs/domain.key",
-            },
-        )
-    assert [problem.key for problem in caught.value.problems] == [
-        "http.tls.certificate",
-        "http.tls.key",
-    ]
+def test_the_image_s_document_takes_access_control_and_tls_from_the_environment() -> None:
+    read = parse(
+        IMAGE,
+        {
+            "REGISTRY_AUTH": "htpasswd",
+            "REGISTRY_AUTH_HTPASSWD_REALM": "Registry Realm",
+            "REGISTRY_AUTH_HTPASSWD_PATH": "/auth/htpasswd",
+            "REGISTRY_HTTP_TLS_CERTIFICATE": "/certs/domain.crt",
+            "REGISTRY_HTTP_TLS_KEY": "/certs/domain.key",
+        },
+    )
+    assert read.warnings == ()
+    assert read.auth.htpasswd is not None
+    assert (read.auth.htpasswd.realm, read.auth.htpasswd.path) == ("Registry Realm", "/auth/htpasswd")
+    assert (read.http.tls.certificate, read.http.tls.key) == ("/certs/domain.crt", "/certs/domain.key")
 
 
 def test_a_development_document_is_served() -> None:

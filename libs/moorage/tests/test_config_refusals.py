@@ -14,12 +14,6 @@ ASKED = {
     "storage.gcs": "storage: {gcs: {bucket: a}}",
     "storage.swift": "storage: {swift: }",
     "storage.oss": "storage: {oss: {bucket: a}}",
-    "http.tls.certificate": "http: {tls: {certificate: /etc/cert.pem}}",
-    "http.tls.key": "http: {tls: {key: /etc/key.pem}}",
-    "http.tls.clientcas": "http: {tls: {clientcas: [/etc/ca.pem]}}",
-    "http.tls.clientauth": "http: {tls: {clientauth: require-any-client-cert}}",
-    "http.tls.minimumtls": "http: {tls: {minimumtls: tls1.3}}",
-    "http.tls.ciphersuites": "http: {tls: {ciphersuites: [TLS_AES_128_GCM_SHA256]}}",
     "http.tls.letsencrypt": "http: {tls: {letsencrypt: {email: a@example.org, cachefile: /c}}}",
     "http.h2c.enabled": "http: {h2c: {enabled: true}}",
     "log.hooks": "log: {hooks: [{type: mail, disabled: true}, {type: mail, levels: [panic]}]}",
@@ -31,7 +25,6 @@ ASKED = {
     "redis.routerandomly": "redis: {routerandomly: true}",
     "reporting": "reporting: {bugsnag: {apikey: key}}",
     "compatibility.schema1.enabled": "compatibility: {schema1: {enabled: true}}",
-    "services.tls": "services: {tls: {certificate: /etc/cert.pem}}",
 }
 
 

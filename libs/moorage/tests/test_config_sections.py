@@ -287,8 +287,8 @@ def test_services_on_other_hosts_are_refused_until_the_operator_insists(
     with pytest.raises(ConfigurationError) as caught:
         configured("services.blob.addr", f"[localhost:4000, {address}]")
     assert str(caught.value) == (
-        f"services.blob.addr[1]: {bare} is not on this host, and this version neither encrypts nor "
-        "authenticates calls between services; use unix sockets, or set 'services.insecure: true' "
+        f"services.blob.addr[1]: {bare} is not on this host, and calls between services are neither "
+        "encrypted nor authenticated; set services.tls, use unix sockets, or set 'services.insecure: true' "
         "on a private network"
     )
     insisted = configured("services", f"{{insecure: true, notifier: {{addr: {address}}}}}")

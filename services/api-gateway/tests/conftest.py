@@ -36,6 +36,7 @@ from moorage.rpc import Address, Channel, RpcServer, open_channel, wait_until_se
 from moorage.service import Service
 from moorage.v1 import metadata_pb2, metadata_pb2_grpc
 from support.processes import free_port
+from support.tls import Certificates
 from support.ways import chosen_way, service_settings
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -214,6 +215,10 @@ class Registry:
             },
         }
         way = chosen_way()
+        self.certificates = Certificates(folder / "tls") if way == "tls" else None
+        if self.certificates is not None:
+            self.certificates.issue("listener")
+            document = merged(document, {"http": {"tls": self.certificates.http()}})
         document = merged(document, {"services": service_settings(way)})
         if way == "spliced":
             # Each instance has a data port of its own, and tells it with its tickets.
@@ -294,9 +299,15 @@ class Registry:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}"
+        return f"{self.scheme}://{self.host}"
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.config.http.tls.is_on else "http"
 
     def new_client(self, **options: Any) -> httpx.Client:
+        if self.certificates is not None:
+            options.setdefault("verify", self.certificates.client())
         if self.config.http.net == "unix":
             options["transport"] = httpx.HTTPTransport(uds=self.config.http.addr)
             return httpx.Client(base_url="http://registry.test", timeout=20, **options)
@@ -306,6 +317,9 @@ class Registry:
         """A connection for what httpx cannot say."""
         connection = socket.create_connection(self.address[:2], timeout=20)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.certificates is not None:
+            context = self.certificates.client()
+            return context.wrap_socket(connection, server_hostname=str(self.address[0]))
         return connection
 
     def raw(self, request: bytes) -> bytes:

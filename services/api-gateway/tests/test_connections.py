@@ -397,8 +397,8 @@ def test_what_is_not_http_gets_an_envelope_and_the_connection_ends(registry, hea
         assert connection.recv(1) == b""
 
 
-def test_a_head_that_does_not_come_is_given_up(registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api_gateway.protocol._HEAD_SECONDS", 0.3)
+def test_a_head_that_does_not_come_is_given_up(start_registry) -> None:
+    registry = start_registry(http={"limits": {"headtimeout": "300ms"}})
     for beginning in (b"", b"GET /v2/ HTTP/1.1\r\nHost:", request("GET", "/v2/") + b"GET /v2/ HT"):
         with registry.connect() as connection:
             connection.sendall(beginning)

@@ -8,13 +8,20 @@ it a moment to take the next one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import os
 import socket
+import ssl
 from collections.abc import Callable
 
 import structlog
+from prometheus_client import Counter
 
+from api_gateway.admission import Admission
 from api_gateway.loads import ONLY_LOAD, Load
+from api_gateway.protocol import GatewayProtocol
+from api_gateway.tls import PLAIN_HTTP, ListenerTLS
 
 log = structlog.get_logger("api_gateway.acceptor")
 
@@ -24,6 +31,17 @@ _HEAD_START = 0.002
 # Seconds without accepting when there is no room for another connection: those that end make it.
 _PAUSE = 0.2
 
+# Seconds that a TLS handshake may take, and the end of a TLS connection.
+_HANDSHAKE_SECONDS = 10.0
+_TLS_SHUTDOWN_SECONDS = 5.0
+
+# OpenSSL's word for an HTTP request where a handshake should be.
+_IS_HTTP = "HTTP_REQUEST"
+
+_FAILED_HANDSHAKES = Counter(
+    "registry_tls_handshakes_failed", "Connections that did not get through the TLS handshake."
+)
+
 # No descriptor or no memory is left, in this process or on this machine.
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -32,15 +50,24 @@ class Acceptor:
     """Accepts on `listener`, which must not block, from `start` to `close`; the caller closes the socket.
 
     `new_protocol` makes the protocol of each connection, and `load` has other processes' connections beside
-    this one's, which it counts in; whoever sees a connection end counts it out. It has what uvicorn wants of
-    an `asyncio.Server`.
+    this one's, which it counts in, as `admission` does where there is one; whoever sees a connection end
+    counts it out. With `tls` a connection begins with a handshake, which holds up nothing else. It has what
+    uvicorn wants of an `asyncio.Server`.
     """
 
     def __init__(
-        self, listener: socket.socket, new_protocol: Callable[[], asyncio.Protocol], load: Load = ONLY_LOAD
+        self,
+        listener: socket.socket,
+        new_protocol: Callable[[], GatewayProtocol],
+        load: Load = ONLY_LOAD,
+        *,
+        admission: Admission | None = None,
+        tls: ListenerTLS | None = None,
     ) -> None:
         self._listener = listener
         self._load = load
+        self._admission = admission
+        self._tls = tls
         self._new_protocol = new_protocol
         self._loop = asyncio.get_running_loop()
         self._connecting: set[asyncio.Task[None]] = set()
@@ -79,7 +106,7 @@ class Acceptor:
 
     def _accept(self) -> None:
         try:
-            connection, _ = self._listener.accept()
+            connection, address = self._listener.accept()
         except BlockingIOError:
             # Another process was faster.
             return
@@ -93,9 +120,16 @@ class Acceptor:
         if self._full:
             self._full = False
             log.warning("connections are accepted again")
+        guest = ""
+        if self._admission is not None:
+            admitted = self._admission.enter(connection, address)
+            if admitted is None:
+                return
+            guest = admitted
         self._load.opened()
         connection.setblocking(False)
-        task = self._loop.create_task(self._connect(connection))
+        connect = self._connect if self._tls is None else self._connect_tls
+        task = self._loop.create_task(connect(connection, guest))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
 
@@ -109,14 +143,55 @@ class Acceptor:
         self._loop.remove_reader(self._listener)
         self._resuming = self._loop.call_later(seconds, then)
 
-    async def _connect(self, connection: socket.socket) -> None:
+    async def _connect(self, connection: socket.socket, guest: str) -> None:
         try:
-            transport, _ = await self._loop.connect_accepted_socket(self._new_protocol, connection)
+            transport, _ = await self._loop.connect_accepted_socket(self._protocol_of(guest), connection)
         except OSError as error:
-            connection.close()
-            self._load.closed()
-            log.debug("a connection ended as it was accepted", error=str(error))
+            self._forget(connection, guest, error)
             return
         if not self._open:
             # It came after those that are idle had been closed.
             transport.close()
+
+    async def _connect_tls(self, connection: socket.socket, guest: str) -> None:
+        assert self._tls is not None  # noqa: S101  who calls this looked
+        # For what can still be said when the handshake has failed and the transport is gone.
+        try:
+            again = os.dup(connection.fileno())
+        except OSError as error:
+            self._forget(connection, guest, error)
+            return
+        try:
+            transport, _ = await self._loop.connect_accepted_socket(
+                self._protocol_of(guest),
+                connection,
+                ssl=self._tls.context,
+                ssl_handshake_timeout=_HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS,
+            )
+        except OSError as error:
+            _FAILED_HANDSHAKES.inc()
+            if isinstance(error, ssl.SSLError) and error.reason == _IS_HTTP:
+                with contextlib.suppress(OSError):
+                    os.write(again, PLAIN_HTTP)
+            self._forget(connection, guest, error)
+            return
+        finally:
+            os.close(again)
+        if not self._open:
+            transport.close()
+
+    def _protocol_of(self, guest: str) -> Callable[[], asyncio.Protocol]:
+        def make() -> asyncio.Protocol:
+            protocol = self._new_protocol()
+            protocol.guest = guest
+            return protocol
+
+        return make
+
+    def _forget(self, connection: socket.socket, guest: str, error: OSError) -> None:
+        connection.close()
+        self._load.closed()
+        if self._admission is not None:
+            self._admission.leave(guest)
+        log.debug("a connection ended as it was accepted", error=str(error))

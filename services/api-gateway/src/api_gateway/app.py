@@ -25,6 +25,7 @@ from api_gateway.fallback import Fallback
 from api_gateway.health import HealthState
 from api_gateway.memory import Memory
 from api_gateway.middleware import CommonHeaders, Gate, LastResort, Recording
+from api_gateway.requestlimit import Buckets, RequestLimit
 from api_gateway.routes.base import AliveRoute, get_base
 from api_gateway.routes.blobs import BlobRoutes
 from api_gateway.routes.catalog import CatalogRoutes
@@ -37,6 +38,7 @@ from api_gateway.state import StateSigner
 from api_gateway.tokens.build import TokenServing
 from api_gateway.urls import Origins
 from moorage.config import Configuration
+from moorage.pace import MinimumRate
 
 # Peers whose trust is remembered, at most.
 _PEERS = 4096
@@ -56,6 +58,10 @@ class Parts:
     health: HealthState
     access_log: AccessLog | None
     listener: Listener
+    unix: bool = False
+    """Whether clients connect to a unix socket, where they have no address."""
+    buckets: Buckets | None = None
+    """Of the clients, where the requests of each are limited."""
 
 
 def endpoints(config: Configuration, parts: Parts) -> Endpoints:
@@ -118,6 +124,7 @@ def build_app(config: Configuration, parts: Parts) -> ASGIApp:
         prefix=config.http.prefix,
         read_only=config.storage.maintenance.readonly.enabled,
         stall=config.services.blobtimeout,
+        minimum=MinimumRate(config.http.limits.minimumrate, config.http.limits.ratewindow),
     )
     routes = v2_routes(TABLE, endpoints(config, parts), context)
     own: list[BaseRoute] = [AliveRoute()]
@@ -129,9 +136,11 @@ def build_app(config: Configuration, parts: Parts) -> ASGIApp:
         redirect_slashes=False,
     )
     app: ASGIApp = Gate(router, health=parts.health)
+    if parts.buckets is not None:
+        app = RequestLimit(app, parts.buckets)
     app = LastResort(app)
     app = CommonHeaders(app, headers=config.http.headers)
-    return Recording(app, trusts=trusts, unix=config.http.net == "unix", access_log=parts.access_log)
+    return Recording(app, trusts=trusts, unix=parts.unix, access_log=parts.access_log)
 
 
 def standard_access_log(config: Configuration) -> AccessLog | None:

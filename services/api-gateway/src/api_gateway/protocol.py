@@ -27,17 +27,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from api_gateway.connection import ABORT, LEND_BODY, LEND_RESPONSE, REST, LentBody
 from api_gateway.cycle import Cycle
 from api_gateway.headers import HeaderList
+from api_gateway.limits import refused
 from api_gateway.middleware import API_VERSION
 from api_gateway.refusal import envelope_headers
+from moorage.config.limits import Limits
 from moorage.errors import ErrorCode, RegistryError
 
 log = structlog.get_logger("api_gateway.protocol")
-
-# Bytes of a head, at most; Go's default.
-_HEAD_BYTES = 1 << 20
-
-# Seconds that a head may take from its first byte, and a new connection until its first byte.
-_HEAD_SECONDS = 60.0
 
 _HEAD_END = b"\r\n\r\n"
 
@@ -52,13 +48,15 @@ _SERVER_LOGGER.setLevel(logging.ERROR)
 
 
 class GatewayProtocol(HttpToolsProtocol):
-    """One client's connection."""
+    """One client's connection. `guest` is what the acceptor has counted it as."""
 
     cycle: Cycle
+    guest: str = ""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.logger = _SERVER_LOGGER
+        self._limits = limits
         self._connected = True
         self._announces_body = False
         self._reading_head = True
@@ -69,6 +67,8 @@ class GatewayProtocol(HttpToolsProtocol):
         # The request whose body nobody has asked for yet, and what was read of it.
         self._holding: Cycle | None = None
         self._held = bytearray()
+        # What was read behind a request that waits for its turn: no further one is looked at meanwhile.
+        self._behind = bytearray()
         # Nobody knows where in a body the connection is: what comes in is dropped.
         self._lost = False
 
@@ -97,10 +97,20 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._held += data
                 self.flow.pause_reading()
                 return
-            data = self._feed_head(data) if self._reading_head else self._feed(data)
+            if self._reading_head:
+                if self.pipeline:
+                    self._behind += data
+                    self.flow.pause_reading()
+                    return
+                data = self._feed_head(data)
+            else:
+                data = self._feed(data)
 
     def _feed_head(self, data: bytes) -> bytes:
         """Parse a head, or a part of one, and nothing behind it; what is behind it."""
+        if self._head_timer is None:
+            # Also for the empty lines that may come before a request.
+            self._start_head_timer()
         tail = self._head_tail
         end = (tail + data).find(_HEAD_END) if tail else data.find(_HEAD_END)
         if end >= 0:
@@ -112,8 +122,8 @@ class GatewayProtocol(HttpToolsProtocol):
             self._head_tail = (tail + data)[1 - len(_HEAD_END) :]
         self._head_bytes += len(head)
         self._feed(head)
-        if self._reading_head and self._head_bytes > _HEAD_BYTES:
-            self._refuse(431, "the request's head is too large")
+        if self._head_bytes > self._limits.headersize and not self._lost:
+            self._refuse_head(431, "headersize", "the request's head is too large")
             return b""
         return rest
 
@@ -126,7 +136,6 @@ class GatewayProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._announces_body = False
         self._reading_head = True
-        self._start_head_timer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of a request's head."""
@@ -141,6 +150,14 @@ class GatewayProtocol(HttpToolsProtocol):
         """A request's head is complete: its answer can begin."""
         self._reading_head = False
         self._stop_head_timer()
+        limits = self._limits
+        if len(self.headers) > limits.headercount:
+            self._refuse_head(431, "headercount", "the request's head has too many fields")
+            return
+        if self._head_bytes > limits.headersize:
+            # It came in one piece.
+            self._refuse_head(431, "headersize", "the request's head is too large")
+            return
         parser, scope = self.parser, self.scope
         version = parser.get_http_version()
         scope["method"] = parser.get_method().decode("ascii")
@@ -187,11 +204,15 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
+        if self._lost:
+            return
         self._parse_on()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """A request is complete; what comes next is another one's head."""
+        if self._lost:
+            return
         self._parse_on()
         super().on_message_complete()
         self._expect_head()
@@ -201,6 +222,9 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._holding is not None and self._holding.response_complete:
             self._open_body(self._holding)
         super().on_response_complete()
+        if self._behind and not self.pipeline:
+            behind, self._behind = bytes(self._behind), bytearray()
+            self.data_received(behind)
 
     # The body
 
@@ -272,6 +296,12 @@ class GatewayProtocol(HttpToolsProtocol):
         """Answer what is not HTTP."""
         self._refuse(400, msg)
 
+    def _refuse_head(self, status: int, limit: str, message: str) -> None:
+        """Answer a head that is beyond a limit; nothing more is read."""
+        refused(limit, self.client[0] if self.client else "")
+        self._lost = True
+        self._refuse(status, message)
+
     def _refuse(self, status: int, message: str) -> None:
         if self.transport.is_closing():
             return
@@ -300,7 +330,15 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _start_head_timer(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+            self._head_timer = self.loop.call_later(self._limits.headtimeout, self._give_up_head)
+
+    def _give_up_head(self) -> None:
+        self._head_timer = None
+        if self._head_bytes:
+            self._refuse_head(408, "headtimeout", "the request's head did not come in time")
+        else:
+            # Nothing was asked, so nothing is answered.
+            self.transport.close()
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:

@@ -7,6 +7,7 @@ directions.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
 from urllib.parse import parse_qsl
@@ -26,10 +27,12 @@ from api_gateway.connection import (
     lent_response,
 )
 from api_gateway.headers import HeaderList, Headers, media_type
+from api_gateway.limits import refused
 from api_gateway.record import RECORD_KEY, RequestRecord
 from api_gateway.urls import Origins, URLBuilder
 from moorage.digest import Digest
 from moorage.errors import ErrorCode, RegistryError
+from moorage.pace import MinimumRate, Pace
 
 # A body that is answered before it was read: up to this size it is read and dropped, so that the connection
 # goes on.
@@ -41,6 +44,8 @@ _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 16 * 1024 * 1024
 
 _CLOSE = (b"connection", b"close")
+
+_ANY_RATE = MinimumRate()
 
 
 class Request:
@@ -54,7 +59,9 @@ class Request:
         "_body_ended",
         "_body_lost",
         "_body_started",
+        "_minimum",
         "_origins",
+        "_pace",
         "_query",
         "_receive",
         "_send",
@@ -77,12 +84,24 @@ class Request:
     upload_id: str
     grant: Grant
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, origins: Origins, stall: float) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        origins: Origins,
+        stall: float,
+        minimum: MinimumRate = _ANY_RATE,
+    ) -> None:
         self.scope = scope
         self._receive = receive
         self._send = send
         self._origins = origins
         self._stall = stall
+        self._minimum = minimum
+        # Of the body, once it is asked for.
+        self._pace: Pace | None = None
         self.headers = Headers(scope["headers"])
         self.method: str = scope["method"]
         self.record: RequestRecord = scope[RECORD_KEY]
@@ -189,6 +208,9 @@ class Request:
 
     async def _receive_piece(self, timeout: float) -> bytes:
         self._body_started = True
+        if self._pace is None:
+            self._pace = self._minimum.pace()
+        started = time.monotonic()
         try:
             async with asyncio.timeout(timeout):
                 message = await self._receive()
@@ -196,6 +218,11 @@ class Request:
             raise RegistryError(
                 ErrorCode.SIZE_INVALID, message="the body did not arrive in time", http_status=408
             ) from None
+        if not self._pace.keeps_up(time.monotonic() - started, len(message.get("body", b""))):
+            refused("minimumrate", self.record.client)
+            raise RegistryError(
+                ErrorCode.SIZE_INVALID, message="the body arrives too slowly", http_status=408
+            )
         piece: bytes
         if message["type"] == "http.disconnect":
             piece, more = self.scope["extensions"][REST]()
@@ -278,14 +305,19 @@ class Request:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _copy(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        pace = self._minimum.pace()
         async with aclosing(pieces):
             async for piece in pieces:
+                started = time.monotonic()
                 try:
                     async with asyncio.timeout(self._stall):
                         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
                 except TimeoutError:
                     # Nobody is left to be told.
                     raise ClientDisconnectedError from None
+                if not pace.keeps_up(time.monotonic() - started, len(piece)):
+                    refused("minimumrate", self.record.client)
+                    raise ClientDisconnectedError
 
     async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

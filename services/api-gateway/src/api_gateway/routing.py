@@ -24,6 +24,7 @@ from api_gateway.request import Request
 from api_gateway.urls import Origins
 from moorage.digest import Digest, InvalidDigestError
 from moorage.errors import ErrorCode, RegistryError
+from moorage.pace import MinimumRate
 from moorage.reference import InvalidReferenceError, parse_name, parse_reference
 
 Endpoint = Callable[[Request], Awaitable[None]]
@@ -47,6 +48,9 @@ class RouteContext:
     read_only: bool
     stall: float
     """Seconds that a client may neither send nor take anything in mid-body."""
+
+    minimum: MinimumRate = MinimumRate()  # noqa: RUF009  frozen
+    """How slowly it may do so."""
 
 
 class V2Route(BaseRoute):
@@ -74,7 +78,9 @@ class V2Route(BaseRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         context = self._context
-        request = Request(scope, receive, send, origins=context.origins, stall=context.stall)
+        request = Request(
+            scope, receive, send, origins=context.origins, stall=context.stall, minimum=context.minimum
+        )
         request.record.route = self.name
         request.record.variables = scope["path_params"]
         with self._in_flight.track_inprogress():

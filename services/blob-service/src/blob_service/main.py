@@ -31,7 +31,8 @@ from blob_service.uploads import Uploads
 from blob_service.workers import WORKERS
 from moorage.config import Configuration, ConfigurationError
 from moorage.debugging import debug_server
-from moorage.rpc import Address, RpcServer
+from moorage.pace import MinimumRate
+from moorage.rpc import Address, RpcServer, Security, kept_up_to_date
 from moorage.service import Service
 from moorage.v1.blob_pb2_grpc import (
     add_BlobStoreServicer_to_server,
@@ -57,11 +58,13 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
     cannot be had.
     """
     address = _address(config)
+    security = Security.of(config, "blob")
     driver = await open_storage(config)
     executor = new_executor()
     threads = ThreadPool(driver.name, _SENDING_THREADS)
     try:
-        await _serve(config, address, driver, executor, threads, stop)
+        async with kept_up_to_date(security):
+            await _serve(config, address, security, driver, executor, threads, stop)
     finally:
         await threads.close()
         await driver.close()
@@ -85,12 +88,14 @@ class Contents:
         return cls(blobs, uploads, Objects(driver), Tickets())
 
 
-def build_server(config: Configuration, address: Address, contents: Contents) -> RpcServer:
+def build_server(
+    config: Configuration, address: Address, contents: Contents, security: Security | None = None
+) -> RpcServer:
     """GRPC's server with all servicers, not started yet."""
     store = BlobStore(contents.blobs, contents.tickets, data_port=_data_port(config, address))
     upload_service = UploadService(contents.uploads, stall_seconds=config.services.blobtimeout)
     object_store = ObjectStore(contents.objects)
-    server = RpcServer(address)
+    server = RpcServer(address, security)
     server.add("moorage.v1.BlobStore", lambda s: add_BlobStoreServicer_to_server(store, s))
     server.add("moorage.v1.Uploads", lambda s: add_UploadsServicer_to_server(upload_service, s))
     server.add("moorage.v1.ObjectStore", lambda s: add_ObjectStoreServicer_to_server(object_store, s))
@@ -102,7 +107,9 @@ def build_data_server(
 ) -> DataServer:
     """The data channel's server, not started yet; it listens nowhere if the channel is off."""
     stall = config.services.blobtimeout
-    loans = Loans(contents.blobs, contents.uploads, contents.tickets, threads, stall=stall)
+    limits = config.http.limits
+    minimum = MinimumRate(limits.minimumrate, limits.ratewindow)
+    loans = Loans(contents.blobs, contents.uploads, contents.tickets, threads, stall=stall, minimum=minimum)
     enabled = config.services.blob.channel == "auto"
     return DataServer(loans, address, enabled=enabled, port=_data_port(config, address))
 
@@ -116,13 +123,14 @@ def _data_port(config: Configuration, address: Address) -> int:
 async def _serve(
     config: Configuration,
     address: Address,
+    security: Security | None,
     driver: StorageDriver,
     executor: Executor,
     threads: ThreadPool,
     stop: asyncio.Event,
 ) -> None:
     contents = Contents.of(config, driver, executor)
-    server = build_server(config, address, contents)
+    server = build_server(config, address, contents, security)
     data = build_data_server(config, address, contents, threads)
     check = config.health.storagedriver
     health = StorageHealth(

@@ -15,6 +15,11 @@ LOAN_BYTES = Counter(
     "moorage_channel_bytes_total", "Bytes of blobs that loans of the data channel moved.", ["work"]
 )
 LOANS_OPEN = Gauge("moorage_channel_loans_open", "Loans of the data channel under way.")
+SLOW_CLIENTS = Counter(
+    "moorage_channel_slow_clients_total",
+    "Loans that ended because the client moved less than http.limits.minimumrate.",
+    ["work"],
+)
 CORRUPT_BLOBS = Counter(
     "moorage_blob_corrupt_total", "Reads of small blobs whose content did not match its digest."
 )

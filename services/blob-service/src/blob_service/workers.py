@@ -8,12 +8,17 @@ from contextlib import asynccontextmanager
 
 from blob_service.storage import open_storage
 from moorage.config import Configuration
+from moorage.rpc import Security
 from moorage.workers import Fleet, Roster, Workers
 
 
 @asynccontextmanager
 async def _opened(config: Configuration, _roster: Roster) -> AsyncIterator[Fleet]:
-    """The parent's part: nothing is shared. Raises ConfigurationError when the driver cannot be made."""
+    """The parent's part: nothing is shared.
+
+    Raises ConfigurationError when the driver cannot be made, or a certificate cannot be used.
+    """
+    Security.of(config, "blob")
     driver = await open_storage(config)
     await driver.close()
     blob = config.services.blob

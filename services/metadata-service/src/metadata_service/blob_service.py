@@ -11,7 +11,7 @@ from typing import TypeVar
 import grpc
 
 from metadata_service.deadline import remaining, within
-from moorage.rpc import Address, Channel, open_channel, unary
+from moorage.rpc import Address, Channel, Security, open_channel, unary
 from moorage.rpc.client import UnaryMethod
 from moorage.rpc.health import is_serving
 from moorage.v1 import blob_pb2_grpc
@@ -32,9 +32,9 @@ class Instance:
     objects: blob_pb2_grpc.ObjectStoreAsyncStub
 
     @classmethod
-    def at(cls, address: Address) -> Instance:
+    def at(cls, address: Address, security: Security | None) -> Instance:
         """The instance at an address. It is connected to in the background."""
-        channel = open_channel(address)
+        channel = open_channel(address, security, to="blob")
         channel.get_state(try_to_connect=True)
         return cls(channel, blob_pb2_grpc.BlobStoreStub(channel), blob_pb2_grpc.ObjectStoreStub(channel))
 
@@ -47,9 +47,11 @@ class Instance:
 class BlobService:
     """The blob service. Its instances share one storage, so a call may go to any of them."""
 
-    def __init__(self, addresses: Sequence[Address], *, timeout: float) -> None:
+    def __init__(
+        self, addresses: Sequence[Address], *, timeout: float, security: Security | None = None
+    ) -> None:
         """`timeout` is the most seconds that one call may take."""
-        self._instances = [Instance.at(address) for address in addresses]
+        self._instances = [Instance.at(address, security) for address in addresses]
         self._timeout = timeout
         self._turn = count()
         self._slots = asyncio.Semaphore(MAX_CALLS)

@@ -31,7 +31,7 @@ from metadata_service.servicer import Metadata, Registry
 from metadata_service.tags import Tags
 from moorage.config import Configuration, ConfigurationError
 from moorage.debugging import debug_server
-from moorage.rpc import Address, RpcServer
+from moorage.rpc import Address, RpcServer, Security, kept_up_to_date
 from moorage.rpc.health import DESCRIPTOR_CACHE
 from moorage.service import Service
 from moorage.v1.metadata_pb2_grpc import add_MetadataServicer_to_server
@@ -49,16 +49,23 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
     """
     if config.http.limits.manifestsize > MAX_MANIFEST_BYTES:
         raise ConfigurationError("http.limits.manifestsize", f"must be at most {MAX_MANIFEST_BYTES} bytes")
+    security = Security.of(config, "metadata")
+    async with kept_up_to_date(security):
+        await _serve(config, security, stop)
+
+
+async def _serve(config: Configuration, security: Security | None, stop: asyncio.Event) -> None:
     address = Address.parse(config.services.metadata.addr)
     timeout = config.services.timeout
-    service = BlobService([Address.parse(each) for each in config.services.blob.instances], timeout=timeout)
+    instances = [Address.parse(each) for each in config.services.blob.instances]
+    service = BlobService(instances, timeout=timeout, security=security)
     # Without leases others may change storage as well: docs/leases.md.
     alone = config.services.metadata.lease > 0
     descriptors = RepositoryDescriptors(open_cache(config), settling=timeout, alone=alone)
     leases = Leases(seconds=config.services.metadata.lease, settling=timeout)
     changes = Changes(leases, timeout=timeout)
     servicer = Metadata(build_registry(config, service, descriptors, changes, leases), timeout=timeout)
-    server = RpcServer(address)
+    server = RpcServer(address, security)
     server.add("moorage.v1.Metadata", lambda s: add_MetadataServicer_to_server(servicer, s))
     try:
         await server.start()

@@ -8,7 +8,7 @@ from moorage.config import Configuration
 from moorage.debugging import debug_server
 from moorage.events.broker import Broker
 from moorage.events.broker_url import BrokerURL
-from moorage.rpc import Address, RpcServer
+from moorage.rpc import Address, RpcServer, Security, kept_up_to_date
 from moorage.rpc.health import WEBHOOKS
 from moorage.service import Service
 from moorage.v1 import event_pb2_grpc
@@ -25,7 +25,8 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
     The endpoints have a name of their own in the health service. Raises ConfigurationError before it listens
     when an endpoint's certificates cannot be read, and OSError when an address cannot be had.
     """
-    server = RpcServer(Address.parse(config.services.notifier.addr))
+    security = Security.of(config, "notifier")
+    server = RpcServer(Address.parse(config.services.notifier.addr), security)
 
     async def report(all_well: bool) -> None:
         await server.report(WEBHOOKS, all_well)
@@ -48,6 +49,7 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
     await server.start()
     try:
         async with (
+            kept_up_to_date(security),
             webhooks,
             debug_server(
                 config.services.notifier.debugaddr, server, lambda: {"registry": webhooks.document()}

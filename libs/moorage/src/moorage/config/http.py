@@ -8,15 +8,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
+from moorage.config.limits import Limits
 from moorage.config.section import Section
+from moorage.config.tls import TLS
 from moorage.config.values import (
     AbsoluteURL,
-    ByteSize,
     Count,
     Flag,
     Headers,
     HostPort,
-    Lines,
     Network,
     Seconds,
     Secret,
@@ -66,33 +66,6 @@ def _workers(value: int) -> int:
     return value
 
 
-def _at_least_one_byte(value: int) -> int:
-    if value == 0:
-        raise ValueError("must be more than zero")
-    return value
-
-
-class LetsEncrypt(Section):
-    """`http.tls.letsencrypt`."""
-
-    cachefile: Text | None = None
-    email: Text | None = None
-    hosts: Lines = ()
-    directoryurl: Text | None = None
-
-
-class TLS(Section):
-    """`http.tls`."""
-
-    certificate: Text | None = None
-    key: Text | None = None
-    clientcas: Lines = ()
-    clientauth: Text | None = None
-    minimumtls: Text | None = None
-    ciphersuites: Lines = ()
-    letsencrypt: LetsEncrypt = Field(default_factory=LetsEncrypt)
-
-
 class Prometheus(Section):
     """`http.debug.prometheus`."""
 
@@ -117,13 +90,6 @@ class H2C(Section):
     """`http.h2c`."""
 
     enabled: Flag = False
-
-
-class Limits(Section):
-    """`http.limits` (Moorage's own), in bytes; an `uploadsize` of 0 is no limit."""
-
-    manifestsize: Annotated[ByteSize, AfterValidator(_at_least_one_byte)] = 4 * 2**20
-    uploadsize: ByteSize = 0
 
 
 class HTTP(Section):

@@ -62,6 +62,7 @@ def parse(text: str, environ: Mapping[str, str]) -> Configuration:
         findings.extend(_finding(details) for details in error.errors(include_url=False))
     if configuration is not None:
         findings.extend(_exposed_services(configuration))
+        findings.extend(_tls(configuration))
         findings.extend(_blob_workers(configuration))
         findings.extend(_redis(configuration))
         findings.extend(_token_server(configuration))
@@ -133,9 +134,12 @@ def _nodes(node: Node, at: Location) -> Iterator[tuple[Location, Node]]:
 
 
 def _exposed_services(configuration: Configuration) -> Iterator[Finding]:
-    """A service answers whoever reaches it: without `services.insecure` it may only listen on this host."""
+    """Without TLS a service answers whoever reaches it: it may only listen on this host then.
+
+    The addresses of the loopback interface count as this host: who can connect there runs on it.
+    """
     services = configuration.services
-    if services.insecure:
+    if services.insecure or services.tls.is_on:
         return
     blob: list[tuple[Location, str]] = [
         (("services", "blob", "addr", index), address) for index, address in enumerate(services.blob.addr)
@@ -148,9 +152,23 @@ def _exposed_services(configuration: Configuration) -> Iterator[Finding]:
         if not is_unix(address) and not _is_loopback(split_host_port(address)[0]):
             yield Finding(
                 location,
-                f"{address} is not on this host, and this version neither encrypts nor authenticates calls "
-                "between services; use unix sockets, or set 'services.insecure: true' on a private network",
+                f"{address} is not on this host, and calls between services are neither encrypted nor "
+                "authenticated; set services.tls, use unix sockets, or set 'services.insecure: true' on a "
+                "private network",
             )
+
+
+def _tls(configuration: Configuration) -> Iterator[Finding]:
+    for key, sentence in configuration.http.tls.problems():
+        yield Finding(("http", "tls", key), sentence)
+    services = configuration.services
+    for key, sentence in services.tls.problems():
+        yield Finding(("services", "tls", key), sentence)
+    if services.tls.is_on and services.blob.dataport:
+        yield Finding(
+            ("services", "blob", "dataport"),
+            "must be left out with services.tls: what passes there is not encrypted; bytes take gRPC instead",
+        )
 
 
 def _blob_workers(configuration: Configuration) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """What a configuration may ask for and this version does not do.
 
-None of it is ignored: a registry that leaves out TLS or a webhook that its operator
+None of it is ignored: a registry that leaves out a webhook or a check that its operator
 configured is worse than one that does not start. A version that learns one of these removes its row.
 """
 
@@ -51,9 +51,6 @@ class Refusal:
 
 
 _DRIVER_NEVER = Refusal("this storage driver is not supported; use filesystem")
-_TLS = Refusal(
-    "TLS is not supported by this version; end it at a proxy in front of the registry", _says_something
-)
 _REPLICAS = Refusal("reading from replicas is not supported: they may not know of a delete yet", _is_true)
 _PROXY = Refusal("the pull-through cache is not supported by this version", _says_something)
 
@@ -62,12 +59,6 @@ UNSUPPORTED: Mapping[str, Refusal] = {
     "storage.gcs": _DRIVER_NEVER,
     "storage.swift": _DRIVER_NEVER,
     "storage.oss": _DRIVER_NEVER,
-    "http.tls.certificate": _TLS,
-    "http.tls.key": _TLS,
-    "http.tls.clientcas": _TLS,
-    "http.tls.clientauth": _TLS,
-    "http.tls.minimumtls": _TLS,
-    "http.tls.ciphersuites": _TLS,
     "http.tls.letsencrypt": Refusal(
         "ACME is not supported by this version; leave it to an ingress in front of the registry",
         _says_something,
@@ -92,10 +83,6 @@ UNSUPPORTED: Mapping[str, Refusal] = {
     "compatibility.schema1.enabled": Refusal(
         "manifests of Docker schema 1 are not supported; push the images again in a current format",
         _is_true,
-    ),
-    "services.tls": Refusal(
-        "TLS between services is not supported by this version; use unix sockets on one host",
-        _says_something,
     ),
 }
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from moorage.config.section import Section
+from moorage.config.tls import ServicesTLS
 from moorage.config.values import (
     ByteSize,
     Count,
@@ -237,4 +238,4 @@ class Services(Section):
     timeout: Deadline = 30.0
     blobtimeout: Deadline = 300.0
     insecure: Flag = False
-    tls: dict[str, FreeForm] = Field(default_factory=dict)
+    tls: ServicesTLS = Field(default_factory=ServicesTLS)

@@ -3,6 +3,7 @@
 from moorage.rpc.address import Address, InvalidAddressError
 from moorage.rpc.client import Channel, open_channel, rpc_errors, unary
 from moorage.rpc.health import wait_until_serving
+from moorage.rpc.security import Security, kept_up_to_date
 from moorage.rpc.server import RpcServer
 from moorage.rpc.status import error_details, error_of
 from moorage.rpc.streams import send_stream
@@ -12,8 +13,10 @@ __all__ = [
     "Channel",
     "InvalidAddressError",
     "RpcServer",
+    "Security",
     "error_details",
     "error_of",
+    "kept_up_to_date",
     "open_channel",
     "rpc_errors",
     "send_stream",

@@ -10,6 +10,8 @@ import grpc
 
 from moorage import context
 from moorage.rpc.address import Address
+from moorage.rpc.renewing import RenewingChannel
+from moorage.rpc.security import Security, identity
 from moorage.rpc.status import unpack
 
 REQUEST_ID_KEY = "x-request-id"
@@ -58,9 +60,19 @@ class UnaryMethod(Protocol[_Request, _Response]):
         ...
 
 
-def open_channel(address: Address) -> Channel:
-    """A channel to a service. It connects on first use and reconnects by itself; close it when done."""
-    return grpc.aio.insecure_channel(address.target, options=CHANNEL_OPTIONS)
+def open_channel(address: Address, security: Security | None = None, *, to: str = "") -> Channel:
+    """A channel to a service. It connects on first use and reconnects by itself; close it when done.
+
+    Over TCP, with `security`, it is encrypted, and only the service that is named by `to` is taken for it.
+    """
+    if security is None or address.path is not None:
+        return grpc.aio.insecure_channel(address.target, options=CHANNEL_OPTIONS)
+    options = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", identity(to)))
+
+    def make() -> Channel:
+        return grpc.aio.secure_channel(address.target, security.channel_credentials(), options=options)
+
+    return RenewingChannel(make, lambda: security.generation)
 
 
 def call_metadata() -> tuple[tuple[str, str], ...]:

@@ -20,6 +20,7 @@ from moorage import context
 from moorage.errors import ErrorCode, RegistryError
 from moorage.rpc.address import Address
 from moorage.rpc.client import MAX_MESSAGE_BYTES, REQUEST_ID_KEY
+from moorage.rpc.security import CALLERS, ForbiddenCallError, Security, check_caller
 from moorage.rpc.status import DETAILS_KEY, grpc_code, pack
 
 log = structlog.get_logger("moorage.rpc")
@@ -46,12 +47,15 @@ _Handler = Any
 class RpcServer:
     """One gRPC server at one address.
 
-    Register servicers with `add`, then `start`; `serving(True)` once the service can do its work.
+    Register servicers with `add`, then `start`; `serving(True)` once the service can do its work. With
+    `security`, calls over TCP are encrypted, and each is taken only from who may make it.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, security: Security | None = None) -> None:
         self._address = address
-        self._server = grpc.aio.server(interceptors=(_CallInterceptor(),), options=_OPTIONS)
+        self._security = security if address.path is None else None
+        interceptor = _CallInterceptor(authenticated=self._security is not None)
+        self._server = grpc.aio.server(interceptors=(interceptor,), options=_OPTIONS)
         self._health = health_aio.HealthServicer()
         self._is_serving = False
         self._parts: dict[str, bool] = {}
@@ -60,6 +64,8 @@ class RpcServer:
 
     def add(self, full_name: str, register: Callable[[grpc.aio.Server], None]) -> None:
         """Add a servicer: its full name ("moorage.v1.BlobStore") and the generated function, bound to it."""
+        if self._security is not None and full_name not in CALLERS:
+            raise ValueError(f"rpc.security does not say who may call {full_name}")
         self._names.append(full_name)
         register(self._server)
 
@@ -70,7 +76,12 @@ class RpcServer:
         if path is not None:
             prepare_socket(path)
         try:
-            bound = self._server.add_insecure_port(self._address.target)
+            if self._security is None:
+                bound = self._server.add_insecure_port(self._address.target)
+            else:
+                bound = self._server.add_secure_port(
+                    self._address.target, self._security.server_credentials()
+                )
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._address}: {error}") from error
         if bound == 0:
@@ -128,7 +139,10 @@ def _is_socket(path: os.PathLike[str]) -> bool:
 
 
 class _CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
-    """Around every call: the request id, a metric, a debug line, and errors as typed statuses."""
+    """Around every call: who makes it, the request id, a metric, a debug line, errors as typed statuses."""
+
+    def __init__(self, *, authenticated: bool) -> None:
+        self._authenticated = authenticated
 
     async def intercept_service(
         self,
@@ -146,7 +160,7 @@ class _CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
         }
         if handler.response_streaming:
             streaming = handler.stream_stream or handler.unary_stream
-            wrap = _around_stream(streaming, method, request_id)
+            wrap = _around_stream(streaming, method, request_id, self._authenticated)
             make = (
                 grpc.stream_stream_rpc_method_handler
                 if handler.request_streaming
@@ -159,7 +173,8 @@ class _CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
             if handler.request_streaming
             else grpc.unary_unary_rpc_method_handler
         )
-        return make_single(_around_single(single, method, request_id), **serializers)
+        wrap_single = _around_single(single, method, request_id, self._authenticated)
+        return make_single(wrap_single, **serializers)
 
 
 def _request_id(metadata: Sequence[tuple[str, str | bytes]] | None) -> str:
@@ -169,17 +184,21 @@ def _request_id(metadata: Sequence[tuple[str, str | bytes]] | None) -> str:
     return context.new_request_id()
 
 
-def _around_single(handler: Any, method: str, request_id: str) -> Any:
+def _around_single(handler: Any, method: str, request_id: str, authenticated: bool) -> Any:
     async def call(request: Any, servicer_context: _Context) -> Any:
         async with _Call(method, request_id, servicer_context):
+            if authenticated:
+                check_caller(method, servicer_context.auth_context())
             return await handler(request, servicer_context)
 
     return call
 
 
-def _around_stream(handler: Any, method: str, request_id: str) -> Any:
+def _around_stream(handler: Any, method: str, request_id: str, authenticated: bool) -> Any:
     async def call(request: Any, servicer_context: _Context) -> AsyncIterator[Any]:
         async with _Call(method, request_id, servicer_context):
+            if authenticated:
+                check_caller(method, servicer_context.auth_context())
             async for response in handler(request, servicer_context):
                 yield response
 
@@ -208,6 +227,9 @@ class _Call:
         log.debug("call", **fields, duration=round(elapsed, 6))
         if error is None or isinstance(error, asyncio.CancelledError | GeneratorExit | grpc.aio.AbortError):
             return
+        if isinstance(error, ForbiddenCallError):
+            # Without the details of an error of the registry: it is not the client's request that is wrong.
+            await self._context.abort(code, str(error))
         if not isinstance(error, RegistryError):
             log.error("unexpected error in a call", **fields, exc_info=error)
             error = RegistryError(ErrorCode.UNKNOWN)
@@ -219,6 +241,8 @@ def _code_of(error: BaseException | None) -> grpc.StatusCode:
         return grpc.StatusCode.OK
     if isinstance(error, RegistryError):
         return grpc_code(error.code)
+    if isinstance(error, ForbiddenCallError):
+        return grpc.StatusCode.PERMISSION_DENIED
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         return grpc.StatusCode.CANCELLED
     return grpc.StatusCode.INTERNAL

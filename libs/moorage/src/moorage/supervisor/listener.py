@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +21,16 @@ class Listener:
     port: int = 0
     path: str = ""
     prefix: str = "/"
+    tls: bool = False
 
     @classmethod
     def of(cls, config: Configuration) -> Listener:
         """The listener that `http.net` and `http.addr` describe."""
         http = config.http
         if http.net == "unix":
-            return cls(path=http.addr, prefix=http.prefix)
+            return cls(path=http.addr, prefix=http.prefix, tls=http.tls.is_on)
         host, port = split_host_port(http.addr)
-        return cls(host=host, port=port, prefix=http.prefix)
+        return cls(host=host, port=port, prefix=http.prefix, tls=http.tls.is_on)
 
     @property
     def authority(self) -> str:
@@ -49,13 +51,16 @@ class Listener:
     def __str__(self) -> str:
         if self.path:
             return f"unix://{self.path}"
-        return f"http://{self.authority}{self.prefix.rstrip('/')}"
+        return f"{'https' if self.tls else 'http'}://{self.authority}{self.prefix.rstrip('/')}"
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to it; raises OSError."""
+        # Whether it is up is asked of our own child, to which nothing is told: its certificate is for others.
+        context = _any_certificate() if self.tls else None
         if self.path:
-            return await asyncio.open_unix_connection(self.path)
-        return await asyncio.open_connection(self._reachable_host, self.port)
+            name = "localhost" if self.tls else None
+            return await asyncio.open_unix_connection(self.path, ssl=context, server_hostname=name)
+        return await asyncio.open_connection(self._reachable_host, self.port, ssl=context)
 
     def check_free(self) -> None:
         """See that nothing else listens there, before anything is started; raises OSError that says why not.
@@ -86,6 +91,13 @@ class Listener:
                 # Nothing answers: free, or a socket that a crash left behind, which the gateway replaces.
                 return
         raise OSError(f"cannot listen on {self.path}: another process does")
+
+
+def _any_certificate() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _refusal_to_bind(entry: tuple[Any, ...]) -> OSError | None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import closing
 
 from moorage import __version__
 from moorage.rpc import Address, open_channel
 from moorage.rpc.health import is_serving
 from moorage.supervisor.listener import Listener
+
+# What a server says to a client that has no certificate: in TLS 1.3, and in TLS 1.2.
+_WANTS_CERTIFICATE = frozenset({"TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE"})
 
 # Seconds for one look; the next one follows soon.
 PROBE_TIMEOUT = 2.0
@@ -24,7 +28,10 @@ async def rpc_is_ready(address: Address) -> bool:
 
 
 async def gateway_is_ready(listener: Listener) -> bool:
-    """Whether the registry answers the version check: 200, or 401 where it wants to know who asks."""
+    """Whether the registry answers the version check: 200, or 401 where it wants to know who asks.
+
+    One that takes only clients with a certificate says no more than that, which is enough.
+    """
     lines = (
         f"GET {listener.prefix}v2/ HTTP/1.1",
         f"Host: {listener.authority}",
@@ -38,6 +45,8 @@ async def gateway_is_ready(listener: Listener) -> bool:
             with closing(writer):
                 writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode("ascii"))
                 status = await reader.readline()
+    except ssl.SSLError as error:
+        return error.reason in _WANTS_CERTIFICATE
     except (OSError, TimeoutError):
         return False
     return status.startswith((b"HTTP/1.1 200", b"HTTP/1.1 401"))

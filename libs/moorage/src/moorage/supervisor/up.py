@@ -23,9 +23,11 @@ BROKER_DRAIN_LIMIT = 10.0
 
 
 def check(config: Configuration) -> None:
-    """Refuse what only `moorage up` cannot do; raises ConfigurationError."""
+    """Refuse what only `moorage up` cannot do; raises ConfigurationError or OSError."""
     if config.http.net == "tcp" and Listener.of(config).port == 0:
         raise ConfigurationError("http.addr", "'moorage up' needs a port of its own, not 0")
+    if os.environ.get("LISTEN_PID") == str(os.getpid()):
+        raise OSError("socket activation is for 'moorage serve gateway', not for 'moorage up'")
 
 
 async def up(

@@ -103,7 +103,7 @@ class _Sum(Collector):
 
 def _combination(sample_name: str) -> Callable[[float, float], float]:
     """How two processes' values are one: a sum, unless it is a moment, or says 1 beside its labels."""
-    if sample_name == _START_TIME or sample_name.endswith("_created"):
+    if sample_name == _START_TIME or sample_name.endswith(("_created", "_timestamp_seconds")):
         return min
     if sample_name.endswith("_info"):
         return max

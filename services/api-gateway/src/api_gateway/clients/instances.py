@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from api_gateway.clients.channel import DataChannel, open_data_channel
 from api_gateway.clients.readiness import Readiness
 from moorage.config.services import Services
-from moorage.rpc import Address, Channel, open_channel
+from moorage.rpc import Address, Channel, Security, open_channel
 from moorage.rpc.health import is_serving
 from moorage.v1 import blob_pb2_grpc
 
@@ -32,10 +32,10 @@ class BlobInstance:
     data: DataChannel
 
     @classmethod
-    def at(cls, address: str, services: Services) -> BlobInstance:
+    def at(cls, address: str, services: Services, security: Security | None) -> BlobInstance:
         """The instance at an address; it is connected to on first use."""
         parsed = Address.parse(address)
-        channel = open_channel(parsed)
+        channel = open_channel(parsed, security, to="blob")
         store, uploads = blob_pb2_grpc.BlobStoreStub(channel), blob_pb2_grpc.UploadsStub(channel)
         data = open_data_channel(parsed, store, services)
         return cls(address, channel, Readiness(channel), store, uploads, data)
@@ -44,8 +44,10 @@ class BlobInstance:
 class BlobInstances:
     """All instances of the blob service."""
 
-    def __init__(self, addresses: Sequence[str], services: Services) -> None:
-        self._instances = [BlobInstance.at(address, services) for address in addresses]
+    def __init__(
+        self, addresses: Sequence[str], services: Services, security: Security | None = None
+    ) -> None:
+        self._instances = [BlobInstance.at(address, services, security) for address in addresses]
 
     async def for_key(self, key: str) -> BlobInstance:
         """The instance for a key (an upload's id, a digest), connected if it can be."""

@@ -10,6 +10,7 @@ from api_gateway.clients.metadata import MetadataClient
 from api_gateway.conditional import parse_entity_tags
 from api_gateway.events import Listener
 from api_gateway.headers import HeaderList, elements, field, media_type
+from api_gateway.limits import refused
 from api_gateway.request import Request
 from moorage.digest import Digest
 from moorage.errors import ErrorCode, RegistryError
@@ -54,6 +55,7 @@ class ManifestRoutes:
         tags = _tags(request)
         content = await request.read_body(self._largest)
         if content is None:
+            refused("manifestsize", request.record.client)
             raise RegistryError(
                 ErrorCode.MANIFEST_INVALID,
                 {"limit": self._largest},

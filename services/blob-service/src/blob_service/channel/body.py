@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Awaitable, Callable
 
-from blob_service.channel.client import Client, ClientGoneError
+from blob_service.channel.client import Client, ClientGoneError, TooSlowError
 from blob_service.channel.framing import Buffer, Framing
 from blob_service.channel.memory import BLOCKS, SMALL_BLOCK, BodyMemory
 from moorage.errors import ErrorCode, RegistryError
@@ -135,6 +135,10 @@ class Body:
                         return None
                     raise RegistryError(
                         ErrorCode.SIZE_INVALID, message="the body did not arrive in time", http_status=408
+                    ) from None
+                except TooSlowError:
+                    raise RegistryError(
+                        ErrorCode.SIZE_INVALID, message="the body arrives too slowly", http_status=408
                     ) from None
                 if count == 0:
                     raise ClientGoneError("the client closed its connection in mid-body")

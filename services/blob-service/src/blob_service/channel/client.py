@@ -15,7 +15,9 @@ import time
 from collections.abc import Awaitable
 
 from blob_service.drivers.threads import ThreadPool
+from blob_service.metrics import SLOW_CLIENTS
 from moorage.channel.waiting import readable, writable
+from moorage.pace import MinimumRate
 
 # Bytes that one call of a thread sends, at most: so that many clients share few threads.
 _TURN = 32 << 20
@@ -47,36 +49,63 @@ _TCP_NOTSENT_LOWAT = 25
 _UNSENT = 512 * 1024
 
 
+_ANY_RATE = MinimumRate()
+
+
 class ClientGoneError(Exception):
-    """The client closed its connection, or moves no bytes."""
+    """The client closed its connection, or moves no bytes, or hardly any."""
+
+
+class TooSlowError(Exception):
+    """The client sends, but less than it must."""
 
 
 class Client:
-    """A connection; `stall` is how long it may stand still, in seconds. `read` and `written` count bytes."""
+    """A connection; `stall` is how long it may stand still, in seconds, and `minimum` how slow it may be.
 
-    def __init__(self, connection: socket.socket, *, stall: float) -> None:
+    `read` and `written` count bytes.
+    """
+
+    def __init__(self, connection: socket.socket, *, stall: float, minimum: MinimumRate = _ANY_RATE) -> None:
         self._socket = connection
         self._stall = stall
+        self._reading, self._writing = minimum.pace(), minimum.pace()
+        # What was written when the client was last waited for.
+        self._written_before = 0
         self.read = 0
         self.written = 0
 
     async def receive(self, buffer: memoryview, *, patience: float | None = None) -> int:
         """Read into `buffer` what there is, waiting for the first byte; 0 at the end.
 
-        Raises TimeoutError after `patience` seconds, by default those of the stall deadline, and
-        ClientGoneError.
+        Raises TimeoutError after `patience` seconds, by default those of the stall deadline, TooSlowError,
+        and ClientGoneError.
         """
+        waited = 0.0
         while True:
             try:
                 received = self._socket.recv_into(buffer)
             except BlockingIOError:
-                async with asyncio.timeout(self._stall if patience is None else patience):
-                    await readable(self._socket.fileno())
+                started = time.monotonic()
+                try:
+                    async with asyncio.timeout(self._stall if patience is None else patience):
+                        await readable(self._socket.fileno())
+                except TimeoutError:
+                    self._check_reading(waited + time.monotonic() - started, 0)
+                    raise
+                waited += time.monotonic() - started
             except OSError as error:
                 raise ClientGoneError(str(error)) from error
             else:
                 self.read += received
+                if waited:
+                    self._check_reading(waited, received)
                 return received
+
+    def _check_reading(self, waited: float, received: int) -> None:
+        if not self._reading.keeps_up(waited, received):
+            SLOW_CLIENTS.labels("receive").inc()
+            raise TooSlowError
 
     async def send(self, *pieces: bytes | memoryview, more: bool = False) -> None:
         """Write all pieces; `more` says that something follows at once. Raises ClientGoneError."""
@@ -116,11 +145,16 @@ class Client:
                 await self._wait(writable(self._socket.fileno()))
 
     async def _wait(self, room: Awaitable[None]) -> None:
+        started = time.monotonic()
         try:
             async with asyncio.timeout(self._stall):
                 await room
         except TimeoutError:
             raise ClientGoneError(f"took nothing for {self._stall:g} s") from None
+        taken, self._written_before = self.written - self._written_before, self.written
+        if not self._writing.keeps_up(time.monotonic() - started, taken):
+            SLOW_CLIENTS.labels("send").inc()
+            raise ClientGoneError("takes the bytes too slowly")
 
 
 class _Turn:

@@ -24,6 +24,7 @@ from blob_service.uploads import Uploads
 from moorage import context
 from moorage.channel import MAX_TAIL
 from moorage.errors import ErrorCode, RegistryError
+from moorage.pace import MinimumRate
 from moorage.rpc import error_details
 from moorage.v1 import blob_pb2
 
@@ -33,22 +34,32 @@ _WORKING = 5.0
 # Seconds that a gateway may take to end its side: once the body has ended, and after a failure.
 _END_SECONDS = 10.0
 
+_ANY_RATE = MinimumRate()
+
 log = structlog.get_logger(__name__)
 
 Event = blob_pb2.LoanEvent
 
 
 class Loans:
-    """Works off loans. A client may stand still for `stall` seconds."""
+    """Works off loans. A client may stand still for `stall` seconds, and be as slow as `minimum` says."""
 
     def __init__(
-        self, blobs: Blobs, uploads: Uploads, tickets: Tickets, threads: ThreadPool, *, stall: float
+        self,
+        blobs: Blobs,
+        uploads: Uploads,
+        tickets: Tickets,
+        threads: ThreadPool,
+        *,
+        stall: float,
+        minimum: MinimumRate = _ANY_RATE,
     ) -> None:
         self._blobs = blobs
         self._uploads = uploads
         self._tickets = tickets
         self._threads = threads
         self._stall = stall
+        self._minimum = minimum
         self._memory = BodyMemory()
 
     async def work_off(self, gateway: Gateway, received: Received) -> None:
@@ -84,7 +95,7 @@ class Loans:
 
     async def _serve(self, gateway: Gateway, loan: blob_pb2.Loan, tail: bytes, connection: Any) -> str:
         """Do the work and send the last event; the outcome, for the metric."""
-        client = Client(connection, stall=self._stall)
+        client = Client(connection, stall=self._stall, minimum=self._minimum)
         if loan.WhichOneof("work") == "send":
             return await self._send(gateway, client, loan.send)
         return await self._receive(gateway, client, loan.receive, tail)
