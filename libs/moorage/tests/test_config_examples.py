@@ -349,7 +349,7 @@ def test_a_mirror_s_document_is_refused_for_each_thing_that_it_would_lose() -> N
     assert problems(MIRROR) == [
         "notifications.endpoints: webhooks are not supported by this version; "
         "remove them or set 'disabled: true' on each endpoint",
-        "proxy: the pull-through cache is not supported by this version",
+        "proxy: the pull-through cache is not supported by this version; keep distribution for a mirror",
     ]
 
 

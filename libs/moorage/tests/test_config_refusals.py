@@ -25,7 +25,6 @@ ASKED = {
     "http.tls.ciphersuites": "http: {tls: {ciphersuites: [TLS_AES_128_GCM_SHA256]}}",
     "http.tls.letsencrypt": "http: {tls: {letsencrypt: {email: a@example.org, cachefile: /c}}}",
     "http.h2c.enabled": "http: {h2c: {enabled: true}}",
-    "log.hooks": "log: {hooks: [{type: mail, disabled: true}, {type: mail, levels: [panic]}]}",
     "middleware.registry": "middleware: {registry: [{name: a, disabled: true}, {name: ldap}]}",
     "middleware.repository": "middleware: {repository: [{name: audit, options: {key: value}}]}",
     "notifications.endpoints": (

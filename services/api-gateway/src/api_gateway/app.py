@@ -32,8 +32,10 @@ from api_gateway.routes.referrers import ReferrerRoutes
 from api_gateway.routes.tags import TagRoutes
 from api_gateway.routes.uploads import UploadRoutes
 from api_gateway.routing import Endpoints, RouteContext, v2_routes
+from api_gateway.spans import Spans
 from api_gateway.state import StateSigner
 from api_gateway.urls import Origins
+from moorage import tracing
 from moorage.config import Configuration
 
 # Peers whose trust is remembered, at most.
@@ -117,7 +119,9 @@ def build_app(config: Configuration, parts: Parts) -> ASGIApp:
     app: ASGIApp = Gate(router, health=parts.health)
     app = LastResort(app)
     app = CommonHeaders(app, headers=config.http.headers)
-    return Recording(app, trusts=trusts, unix=config.http.net == "unix", access_log=parts.access_log)
+    unix = config.http.net == "unix"
+    app = Recording(app, trusts=trusts, unix=unix, access_log=parts.access_log)
+    return Spans(app, trusts=trusts, unix=unix) if tracing.is_on() else app
 
 
 def standard_access_log(config: Configuration) -> AccessLog | None:

@@ -17,6 +17,7 @@ from api_gateway.clients.lookups import Lookups
 from api_gateway.clients.metadata import MetadataClient
 from api_gateway.debug import debug_server, of_this_process
 from api_gateway.health import HealthState, running
+from api_gateway.inspectors import publish_variables
 from api_gateway.loads import ONLY_LOAD, Load
 from api_gateway.memory import Memory, holding
 from api_gateway.server import listening, serving
@@ -65,6 +66,7 @@ async def opened(
     """
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
+        publish_variables(config)
         signer = StateSigner(signing_secret(config).encode())
         instances = BlobInstances(config.services.blob.instances, config.services)
         stack.push_async_callback(instances.close)
