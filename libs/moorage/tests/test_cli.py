@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from moorage import __version__
 
@@ -35,6 +38,23 @@ def moorage(environment: dict[str, str]) -> Run:
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "moorage", *arguments],
+            env=environment | variables,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def registry(environment: dict[str, str]) -> Run:
+    """Runs distribution's command to its end."""
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [Path(sys.executable).with_name("registry"), *arguments],
             env=environment | variables,
             capture_output=True,
             text=True,
@@ -86,7 +106,8 @@ def until_it_listens(path: Path) -> None:
 @pytest.mark.parametrize("arguments", [["version"], ["--version"]])
 def test_the_version_is_one_line(moorage: Run, arguments: list[str]) -> None:
     result = moorage(*arguments)
-    assert (result.returncode, result.stdout, result.stderr) == (0, f"moorage {__version__}\n", "")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert re.fullmatch(rf"moorage {re.escape(__version__)}(\+[0-9A-Za-z._-]+)?\n", result.stdout)
 
 
 def test_help_names_every_verb(moorage: Run) -> None:
@@ -119,12 +140,13 @@ def test_a_good_configuration_checks_ok(moorage: Run, tmp_path: Path) -> None:
         moorage("config", "check", REGISTRY_CONFIGURATION_PATH=str(config)),
         moorage("config", "check"),
     ):
-        assert (result.returncode, result.stdout, result.stderr) == (0, "configuration ok\n", "")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout.endswith("\nconfiguration ok\n")
 
 
 def test_what_is_odd_in_a_good_configuration_is_told(moorage: Run) -> None:
     result = moorage("config", "check", REGISTRY_STORGE_INMEMORY="x")
-    assert (result.returncode, result.stdout) == (0, "configuration ok\n")
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "configuration ok")
     assert result.stderr.startswith(
         "moorage: warning: REGISTRY_STORGE_INMEMORY: unknown environment variable"
     )
@@ -138,6 +160,65 @@ def test_a_bad_configuration_is_a_line_for_each_error_and_status_1(moorage: Run,
     auth, http = result.stderr.splitlines()
     assert auth == "moorage: auth.htpasswd.realm: is required"
     assert http == "moorage: http.adr: unknown key, did you mean 'addr'?"
+
+
+def test_what_a_configuration_comes_to_is_yaml_or_json_without_its_secrets(moorage: Run, tmp_path) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text(
+        GOOD + "http: {secret: hush-hush, draintimeout: 90s}\n"
+        "redis: {addr: 'localhost:6379', password: hush-hush}\n"
+        "services: {nats: {url: 'nats://user:hush-hush@localhost:4222'}}\n"
+    )
+    plain = moorage("config", "check", str(config))
+    as_json = moorage("config", "check", "-c", str(config), "--json")
+    assert "hush-hush" not in plain.stdout + plain.stderr + as_json.stdout + as_json.stderr
+    read = yaml.safe_load(plain.stdout.removesuffix("configuration ok\n"))
+    answer = json.loads(as_json.stdout)
+    assert answer["ok"] is True
+    assert answer["warnings"] == ["redis: not used, as storage.cache.blobdescriptor is not redis"]
+    assert answer["configuration"] == read
+    assert (read["http"]["draintimeout"], read["http"]["secret"]) == ("1m30s", "***")
+    assert read["services"]["nats"]["url"] == "nats://***@localhost:4222"
+    assert moorage("config", "check", "-q", str(config)).stdout == "configuration ok\n"
+
+
+def test_the_errors_of_a_configuration_as_json(moorage: Run) -> None:
+    result = moorage("config", "check", "--json", REGISTRY_HTTP_DRAINTIMEOUT="soon")
+    assert result.returncode == 1
+    problems = [{"key": "http.draintimeout", "message": "not a duration: 'soon'"}]
+    assert json.loads(result.stdout) == {"ok": False, "problems": problems}
+
+
+def test_the_version_as_json(moorage: Run) -> None:
+    facts = json.loads(moorage("version", "--json").stdout)
+    assert facts["version"] == __version__
+    assert set(facts) == {"version", "revision", "python", "platform"}
+
+
+def test_the_shell_completes(moorage: Run) -> None:
+    result = moorage(
+        _MOORAGE_COMPLETE="complete_bash", COMP_WORDS="moorage con", COMP_CWORD="1", SHELL="/bin/bash"
+    )
+    assert result.stdout.split() == ["config"]
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["-v"]])
+def test_distribution_s_command_says_its_version(registry: Run, arguments: list[str]) -> None:
+    result = registry(*arguments)
+    assert result.returncode == 0
+    assert result.stdout.startswith(f"registry moorage {__version__}")
+
+
+def test_distribution_s_command_serves_a_configuration(registry: Run, tmp_path: Path) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text("version: 0.1\nstorage: inmemory\nlog:\n  level: loud\n")
+    for result in (
+        registry("serve", str(config)),
+        registry("serve", REGISTRY_CONFIGURATION_PATH=str(config)),
+    ):
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr.startswith("moorage: log.level: ")
+    assert registry("serve", "a", "b").returncode == 2
 
 
 @pytest.mark.parametrize("verb", [["serve", "notifier"], ["serve", "blob"], ["up"]])

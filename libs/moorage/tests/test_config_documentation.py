@@ -9,6 +9,7 @@ import pytest
 
 from moorage.config import Configuration, ConfigurationError, parse, parse_duration
 from moorage.config.middleware import STORAGE_MIDDLEWARE
+from moorage.config.reference import is_own
 from moorage.config.refusals import UNSUPPORTED
 from moorage.config.schema import every_key, field_at, fields_of, section_at
 from moorage.config.values import DURATION
@@ -21,6 +22,17 @@ ROWS = {match["key"]: match for match in ROW.finditer(PAGE.read_text(encoding="u
 # What stands below it is listed once, below the name that it is another one for.
 ALIAS = "storage.s3aws"
 KEYS = [key for key in every_key(Configuration) if not key.startswith(f"{ALIAS}.")]
+
+# Own, and marked in other words.
+UNMARKED = {
+    "storage.filesystem.directio",
+    *(
+        f"storage.rados.{key}"
+        for key in ("conffile", "namespace", "connecttimeout", "timeout", "maxinflight")
+    ),
+    "storage.rados.writerlease",
+    "storage.s3.timeout",
+}
 
 # Keys of drivers that no model knows, because they are refused whole.
 FOREIGN_DRIVERS = {key for key in UNSUPPORTED if key not in KEYS}
@@ -69,19 +81,7 @@ def test_what_the_page_says_is_refused_is_refused_and_nothing_else_is() -> None:
 
 def test_what_is_moorage_s_own_is_marked() -> None:
     own = {key for key, row in ROWS.items() if "**own**" in row["meaning"]}
-    prefixes = (
-        "services",
-        "http.trustedproxies",
-        "http.limits",
-        "http.workers",
-        "auth.token.server",
-        "policy.tags",
-        "notifications.events.publish",
-        "notifications.events.ignorehead",
-        "notifications.stream",
-        "notifications.outbox",
-    )
-    assert own == {key for key in KEYS if key.startswith(prefixes)}
+    assert own == {key for key in KEYS if is_own(key)} - UNMARKED
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if not is_item(key)])

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.config import parse_duration, parse_size
+from moorage.config.duration import format_duration
 
 UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
@@ -120,3 +121,24 @@ def test_a_size_is_bytes_or_a_number_with_a_unit(text: str | int, size: int) -> 
 def test_what_has_no_unit_or_no_whole_bytes_is_not_a_size(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a (size|whole number of bytes)"):
         parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0s"),
+        (1e-9, "1ns"),
+        (1.5e-6, "1.5\u00b5s"),
+        (0.001234567, "1.234567ms"),
+        (0.5, "500ms"),
+        (1.0, "1s"),
+        (1.05, "1.05s"),
+        (90.0, "1m30s"),
+        (3600.0, "1h0m0s"),
+        (172800.0, "48h0m0s"),
+        (-1.5, "-1.5s"),
+    ],
+)
+def test_durations_are_written_as_go_writes_them(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+    assert parse_duration(text) == pytest.approx(seconds)

@@ -340,7 +340,7 @@ def test_a_development_document_is_served() -> None:
 
 def test_a_mirror_s_document_is_refused_for_each_thing_that_it_would_lose() -> None:
     assert problems(MIRROR) == [
-        "proxy: the pull-through cache is not supported by this version",
+        "proxy: the pull-through cache is not supported by this version; keep distribution for a mirror",
     ]
 
 

@@ -16,7 +16,6 @@ ASKED = {
     "storage.oss": "storage: {oss: {bucket: a}}",
     "http.tls.letsencrypt": "http: {tls: {letsencrypt: {email: a@example.org, cachefile: /c}}}",
     "http.h2c.enabled": "http: {h2c: {enabled: true}}",
-    "log.hooks": "log: {hooks: [{type: mail, disabled: true}, {type: mail, levels: [panic]}]}",
     "middleware.registry": "middleware: {registry: [{name: a, disabled: true}, {name: ldap}]}",
     "middleware.repository": "middleware: {repository: [{name: audit, options: {key: value}}]}",
     "proxy": "proxy: {remoteurl: 'https://registry-1.docker.io'}",

@@ -151,9 +151,10 @@ async def test_what_a_worker_said_last_stays_when_it_has_ended(roster: Roster) -
 async def test_a_worker_that_hangs_holds_up_nobody_for_long(roster: Roster, monkeypatch) -> None:
     monkeypatch.setattr(moorage.workers.roster, "_PATIENCE", 0.1)
     ours, theirs = socket.socketpair()
-    with ours, socket.socket(fileno=os.dup(roster.descriptor)) as registry:
-        with theirs:
-            socket.send_fds(registry, [b"7"], [theirs.fileno()])
+    inspected, inspects = socket.socketpair()
+    with ours, inspected, socket.socket(fileno=os.dup(roster.descriptor)) as registry:
+        with theirs, inspects:
+            socket.send_fds(registry, [b"7 1"], [theirs.fileno(), inspects.fileno()])
         await until(lambda: roster.has(7))
         for _ in range(2):
             async with asyncio.timeout(2):

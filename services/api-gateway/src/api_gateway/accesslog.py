@@ -7,7 +7,6 @@ cannot be kept in the meantime is dropped, and how much is said in the log.
 from __future__ import annotations
 
 import asyncio
-import re
 import select
 import time
 from collections.abc import Iterable, Iterator
@@ -19,6 +18,7 @@ import structlog
 from starlette.types import Scope
 
 from api_gateway.headers import Headers
+from api_gateway.logcontext import logged_target
 from api_gateway.record import RequestRecord
 
 log = structlog.get_logger("api_gateway.accesslog")
@@ -28,9 +28,6 @@ _MOST_LINES = 20_000
 
 # Lines are collected for this long (seconds) before they are written.
 _COLLECT = 0.02
-
-# An upload's state lets whoever has it go on with the upload.
-_STATE = re.compile(r"((?:^|&)_state=)[^&]+")
 
 _PLAIN = {code: chr(code) for code in range(0x20, 0x7F)} | {ord('"'): '\\"', ord("\\"): "\\\\"}
 _ESCAPES = {code: _PLAIN.get(code, f"\\x{code:02x}") for code in range(0x100)}
@@ -47,11 +44,8 @@ def combined_line(record: RequestRecord, scope: Scope, at: float) -> str:
     Source: Apache HTTP Server, `LogFormat combined`.
     """
     headers = Headers(scope["headers"])
-    target = scope["raw_path"].decode("latin-1")
-    if scope["query_string"]:
-        target += "?" + _STATE.sub(r"\1...", scope["query_string"].decode("latin-1"))
     when = _written_time(int(at))
-    request = f"{scope['method']} {escaped(target)} HTTP/{scope['http_version']}"
+    request = f"{scope['method']} {escaped(logged_target(scope))} HTTP/{scope['http_version']}"
     return (
         f"{record.client or '-'} - {quote(record.user, safe='') or '-'} [{when}]"
         f' "{request}" {record.status} {record.written}'

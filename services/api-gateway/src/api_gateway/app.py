@@ -34,9 +34,11 @@ from api_gateway.routes.referrers import ReferrerRoutes
 from api_gateway.routes.tags import TagRoutes
 from api_gateway.routes.uploads import UploadRoutes
 from api_gateway.routing import Endpoints, RouteContext, v2_routes
+from api_gateway.spans import Spans
 from api_gateway.state import StateSigner
 from api_gateway.tokens.build import TokenServing
 from api_gateway.urls import Origins
+from moorage import tracing
 from moorage.config import Configuration
 from moorage.pace import MinimumRate
 
@@ -140,7 +142,8 @@ def build_app(config: Configuration, parts: Parts) -> ASGIApp:
         app = RequestLimit(app, parts.buckets)
     app = LastResort(app)
     app = CommonHeaders(app, headers=config.http.headers)
-    return Recording(app, trusts=trusts, unix=parts.unix, access_log=parts.access_log)
+    app = Recording(app, trusts=trusts, unix=parts.unix, access_log=parts.access_log)
+    return Spans(app, trusts=trusts, unix=parts.unix) if tracing.is_on() else app
 
 
 def standard_access_log(config: Configuration) -> AccessLog | None:

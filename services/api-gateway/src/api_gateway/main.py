@@ -19,6 +19,7 @@ from api_gateway.clients.metadata import MetadataClient
 from api_gateway.debug import debug_server, of_this_process
 from api_gateway.events import event_listener, outbox_checks
 from api_gateway.health import HealthState, running
+from api_gateway.inspectors import publish_variables
 from api_gateway.limitmemory import LimitMemory
 from api_gateway.loads import ONLY_LOAD, Load
 from api_gateway.memory import Memory, holding
@@ -82,6 +83,7 @@ async def opened(
     """
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
+        publish_variables(config)
         http = config.http
         tls, security = ListenerTLS.of(http.tls), Security.of(config, "gateway")
         if tls is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,9 +19,11 @@ from api_gateway.connection import ABORT, LENT_RESPONSE
 from api_gateway.forwarded import Trust, client_address, is_host
 from api_gateway.headers import HeaderList, Headers, field
 from api_gateway.health import HealthState
+from api_gateway.logcontext import request_fields
 from api_gateway.record import CLIENT_CLOSED_REQUEST, RECORD_KEY, RequestRecord
 from api_gateway.refusal import envelope_headers
 from moorage import context
+from moorage.config.duration import format_duration
 from moorage.errors import ErrorCode, RegistryError
 
 log = structlog.get_logger("api_gateway")
@@ -53,6 +56,7 @@ class Recording:
         context.request_id.set(context.accept_request_id(given_id) if given_id else context.new_request_id())
         record = RequestRecord(peer=peer, client=client_address(peer, headers, self._trusts))
         scope[RECORD_KEY] = record
+        context.log_fields.set(partial(request_fields, record, scope))
         completed = False
 
         async def recording_send(message: Message) -> None:
@@ -76,16 +80,16 @@ class Recording:
         finally:
             if not completed and record.error is None:
                 record.status = CLIENT_CLOSED_REQUEST
-            self._finish(record, scope, headers, completed)
+            self._finish(record, scope, completed)
 
-    def _finish(self, record: RequestRecord, scope: Scope, headers: Headers, completed: bool) -> None:
+    def _finish(self, record: RequestRecord, scope: Scope, completed: bool) -> None:
         if record.route:
             metrics.observe(record, scope["method"])
         if self._access_log is not None:
             self._access_log.add(combined_line(record, scope, time.time()))
         level = self._completion_level if completed else logging.INFO
         if record.error is not None or log.is_enabled_for(level):
-            _log_completion(record, scope, headers, level, completed)
+            _log_completion(record, scope, level, completed)
 
 
 def _content_type(headers: HeaderList) -> str:
@@ -95,24 +99,13 @@ def _content_type(headers: HeaderList) -> str:
     return ""
 
 
-def _log_completion(
-    record: RequestRecord, scope: Scope, headers: Headers, level: int, completed: bool
-) -> None:
+def _log_completion(record: RequestRecord, scope: Scope, level: int, completed: bool) -> None:
     error = record.error
-    fields: dict[str, object] = {
-        "http.request.method": scope["method"],
-        "http.request.host": headers.get(b"host") or "",
-        "http.request.uri": scope["raw_path"].decode("latin-1"),
-        "http.request.remoteaddr": record.client,
-        "http.request.useragent": headers.get(b"user-agent") or "",
-        "http.response.status": record.status,
-        "http.response.written": record.written,
-        "http.response.contenttype": record.content_type,
-        "http.response.duration": round(record.elapsed(), 6),
-    }
-    fields.update((f"vars.{name}", value) for name, value in record.variables.items())
-    if record.user:
-        fields["auth.user.name"] = record.user
+    fields = request_fields(record, scope)
+    fields["http.response.status"] = record.status
+    fields["http.response.written"] = record.written
+    fields["http.response.contenttype"] = record.content_type
+    fields["http.response.duration"] = format_duration(record.elapsed())
     if error is None:
         log.log(level, "response completed" if completed else "client went away", **fields)
         return
@@ -177,7 +170,7 @@ class LastResort:
         except RegistryError as error:
             await self._answer(scope, send, error, started)
         except Exception:
-            log.exception("unexpected error in a request")
+            log.critical("unexpected error in a request", exc_info=True)
             await self._answer(scope, send, RegistryError(ErrorCode.UNKNOWN), started)
 
     async def _answer(self, scope: Scope, send: Send, error: RegistryError, started: bool) -> None:

@@ -18,6 +18,7 @@ from api_gateway.clients.instances import BlobInstances
 from api_gateway.debug import debug_server
 from api_gateway.events import outbox_checks
 from api_gateway.health import HealthState, running
+from api_gateway.inspectors import of_workers, publish_variables
 from api_gateway.limitmemory import LimitMemory, SharedLimitMemory
 from api_gateway.loads import InheritedLoad, Load, SharedLoads
 from api_gateway.preflight import check_usable
@@ -78,7 +79,8 @@ async def _opened(config: Configuration, roster: Roster) -> AsyncIterator[Fleet]
         stack.push_async_callback(metadata.close, None)
         checks = configured_checks(config, instances.serving, metadata) + outbox_checks(config)
         await stack.enter_async_context(running(checks, health))
-        await stack.enter_async_context(debug_server(config, health, roster.exposition))
+        publish_variables(config)
+        await stack.enter_async_context(debug_server(config, health, roster.exposition, of_workers(roster)))
         environment: dict[str, str | None] = {
             _LISTENER: str(listener.fileno()),
             _HEALTH: str(health.descriptor),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from moorage.cli.failures import FAILURE, failures
-from moorage.cli.options import ConfigPath, duration, log_warnings, set_up_logging
+from moorage.cli.options import AsJSON, ConfigPath, duration, log_warnings, print_json, set_up_logging
 from moorage.config import Configuration, ConfigurationError, load
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def purge(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-d", help="Only say which those are.")] = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Remove uploads that nobody went on with, once, whether or not the registry does so by itself.
 
@@ -50,11 +52,14 @@ def purge(
         if age is None:
             age = config.storage.maintenance.uploadpurging.age
         summary = asyncio.run(_purge(config, age, dry_run))
-        verb = "would be purged" if dry_run else "purged"
-        typer.echo(
-            f"{summary.found} uploads found, {summary.purged} {verb}, {summary.in_use} in use, "
-            f"{summary.failed} failed"
-        )
+        if as_json:
+            print_json({**asdict(summary), "dry_run": dry_run})
+        else:
+            verb = "would be purged" if dry_run else "purged"
+            typer.echo(
+                f"{summary.found} uploads found, {summary.purged} {verb}, {summary.in_use} in use, "
+                f"{summary.failed} failed"
+            )
         if summary.failed or not summary.complete:
             raise typer.Exit(FAILURE)
 

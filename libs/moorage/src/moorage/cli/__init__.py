@@ -6,5 +6,6 @@ with errors.
 """
 
 from moorage.cli.app import main
+from moorage.cli.registry import registry
 
-__all__ = ["main"]
+__all__ = ["main", "registry"]

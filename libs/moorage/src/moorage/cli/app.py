@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from moorage import __version__, logging
+from moorage import build, logging
 from moorage.cli import certs, config, serve, up
 from moorage.cli.extensions import installed_verbs
 from moorage.cli.failures import FAILURE, complain
+from moorage.cli.options import AsJSON, print_json
 from moorage.supervisor.parent_death import ParentGoneError, end_with_supervisor
 
 app = typer.Typer(
     name="moorage",
     epilog="Exit status: 0 all went well, 1 something failed, 2 wrong command line or configuration.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -31,7 +31,7 @@ for _verbs in installed_verbs():
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        version()
+        typer.echo(f"moorage {build.version()}")
         raise typer.Exit
 
 
@@ -46,13 +46,21 @@ def _registry(
 
 
 @app.command()
-def version() -> None:
-    """Print the version."""
-    typer.echo(f"moorage {__version__}")
+def version(as_json: AsJSON = False) -> None:
+    """Print the version, with the revision that it was built from."""
+    if as_json:
+        print_json(build.facts())
+    else:
+        typer.echo(f"moorage {build.version()}")
 
 
 def main() -> None:
     """Run the command and exit."""
+    run(app, "moorage")
+
+
+def run(command: typer.Typer, name: str) -> None:
+    """Run a command of this name and exit."""
     # Until the configuration says how.
     logging.configure(level="info", formatter="text", fields={}, service="moorage")
     try:
@@ -60,4 +68,4 @@ def main() -> None:
     except ParentGoneError as error:
         complain(str(error))
         sys.exit(FAILURE)
-    app(prog_name="moorage")
+    command(prog_name=name)

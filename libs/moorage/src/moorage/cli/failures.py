@@ -9,11 +9,16 @@ from contextlib import contextmanager
 import structlog
 import typer
 
+from moorage import logging
 from moorage.config import ConfigurationError
 from moorage.supervisor.errors import StartError
 
 FAILURE = 1
 USAGE = 2
+
+# Seconds that log hooks get: a supervisor waits no longer than it says, and after a crash nobody waits.
+_AT_THE_END = 2.0
+_AFTER_A_CRASH = 10.0
 
 log = structlog.get_logger("moorage")
 
@@ -25,7 +30,11 @@ def complain(message: str) -> None:
 
 @contextmanager
 def failures(wrong_configuration: int = USAGE) -> Iterator[None]:
-    """Turn what an operator can do something about into lines and a status; log anything else as a crash."""
+    """Turn what an operator can do something about into lines and a status; log anything else as a crash.
+
+    What log hooks have to deliver, they deliver before it returns.
+    """
+    patience = _AT_THE_END
     try:
         yield
     except typer.Exit:
@@ -41,9 +50,12 @@ def failures(wrong_configuration: int = USAGE) -> Iterator[None]:
         complain(_in_words(error))
         raise typer.Exit(FAILURE) from error
     except Exception as error:
-        log.exception("crashed")
+        patience = _AFTER_A_CRASH
+        log.critical("crashed", exc_info=True)
         complain(f"crashed: {type(error).__name__}")
         raise typer.Exit(FAILURE) from error
+    finally:
+        logging.close(patience)
 
 
 def _in_words(error: OSError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from moorage import logging
 from moorage.config import Configuration, parse_duration
+from moorage.loghooks import configured_hooks
 
 log = structlog.get_logger("moorage")
 
@@ -23,6 +25,14 @@ ConfigPath = Annotated[
         help="config.yml of distribution's format. Without one: the embedded default.",
     ),
 ]
+
+
+AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def print_json(value: object) -> None:
+    """Print one JSON value."""
+    typer.echo(json.dumps(value, indent=2, default=str))
 
 
 def duration(text: str) -> float:
@@ -39,7 +49,12 @@ def duration(text: str) -> float:
 def set_up_logging(config: Configuration, service: str) -> None:
     """Log from now on as the configuration says."""
     logging.configure(
-        level=config.log.level, formatter=config.log.formatter, fields=config.log.fields, service=service
+        level=config.log.level,
+        formatter=config.log.formatter,
+        fields=config.log.fields,
+        service=service,
+        report_caller=config.log.reportcaller,
+        hooks=configured_hooks(config.log.hooks),
     )
 
 

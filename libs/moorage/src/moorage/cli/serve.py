@@ -10,11 +10,13 @@ from typing import Annotated
 import typer
 import uvloop
 
+from moorage import build, tracing
 from moorage.cli.failures import FAILURE, failures
 from moorage.cli.options import ConfigPath, log_warnings, set_up_logging
 from moorage.config import Configuration, load
 from moorage.service import Service, load_service, run_until_signalled, service_names
 from moorage.supervisor.parent_death import SUPERVISED
+from moorage.tracing import sdk
 from moorage.workers import is_worker
 from moorage.workers.parent import run_workers
 
@@ -46,17 +48,21 @@ def serve(
     with failures():
         config = load(config_path, os.environ)
         set_up_logging(config, service)
+        build.publish(service)
         if SUPERVISED not in os.environ:
             # A supervisor has said it already, once for all services.
             log_warnings(config)
-        if not _run(load_service(service), config, config_path):
+        # Before there are workers: one line says what is wrong.
+        settings = tracing.checked(os.environ)
+        if not _run(load_service(service), config, config_path, settings):
             raise typer.Exit(FAILURE)
 
 
-def _run(service: Service, config: Configuration, config_path: Path | None) -> bool:
+def _run(service: Service, config: Configuration, config_path: Path | None, traces: tracing.Settings) -> bool:
     """Run it here, or as the parent of its workers; False when one of them had to be killed."""
     workers = service.workers
     if workers is None or is_worker(os.environ) or workers.count(config) == 1:
-        uvloop.run(run_until_signalled(service, config))
+        with sdk.tracing(traces, service.name):
+            uvloop.run(run_until_signalled(service, config))
         return True
     return asyncio.run(run_workers(service.name, workers, config, config_path, os.environ))

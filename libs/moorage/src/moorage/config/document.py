@@ -145,13 +145,13 @@ def _weight(node: Node, depth: int) -> int:
 
 
 # Sections that may be written as one scalar, which is then the only key of the map.
-_SCALAR_FORMS = ("storage", "auth")
+SCALAR_FORMS = ("storage", "auth")
 
 
 def scalar_forms_expanded(tree: Tree) -> Tree:
     """The tree with `storage: inmemory` written out as `storage: {inmemory: {}}`; `auth: none` likewise."""
     expanded = dict(tree)
-    for key in _SCALAR_FORMS:
+    for key in SCALAR_FORMS:
         value = tree.get(key)
         if isinstance(value, str) and value:
             expanded[key] = {str(value): {}}

@@ -44,3 +44,28 @@ def parse_duration(value: str | int) -> float:
     if abs(nanoseconds) > _LONGEST:
         raise ValueError(f"too long a duration: {value!r}")
     return nanoseconds / 10**9
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as Go's `Duration.String` writes them: `1.5ms`, `2m30s`, `1h0m0s`; for `parse_duration`."""
+    nanoseconds = round(seconds * 10**9)
+    sign, left = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
+    if left == 0:
+        return "0s"
+    for unit in ("ns", "\u00b5s", "ms"):
+        if left < 1000 * _NANOSECONDS[unit]:
+            return f"{sign}{_decimal(left, _NANOSECONDS[unit])}{unit}"
+    minutes, rest = divmod(left, _NANOSECONDS["m"])
+    hours, minutes = divmod(minutes, 60)
+    text = f"{_decimal(rest, _NANOSECONDS['s'])}s"
+    if hours:
+        text = f"{hours}h{minutes}m{text}"
+    elif minutes:
+        text = f"{minutes}m{text}"
+    return sign + text
+
+
+def _decimal(value: int, unit: int) -> str:
+    whole, fraction = divmod(value, unit)
+    digits = f"{fraction:0{len(str(unit)) - 1}d}".rstrip("0") if fraction else ""
+    return f"{whole}.{digits}" if digits else str(whole)

@@ -17,7 +17,7 @@ from moorage.config.embedded import data_dir, embedded_default
 from moorage.config.environment import CONFIGURATION_PATH, override
 from moorage.config.errors import ConfigurationError, Problem
 from moorage.config.refusals import Finding, refused
-from moorage.config.schema import Location, dotted, field_at, fields_of, nearest, section_at
+from moorage.config.schema import Location, dotted, every_key, field_at, fields_of, nearest, section_at
 from moorage.config.services import is_unix
 from moorage.config.tokenserver import clashes
 from moorage.config.values import DURATION, WARNINGS, kind, split_host_port
@@ -104,7 +104,12 @@ def _finding(details: ErrorDetails) -> Finding:
 
 def _unknown_key(location: Location) -> str:
     section = section_at(Configuration, location[:-1])
-    near = nearest(str(location[-1]), fields_of(section)) if section is not None else None
+    name = str(location[-1])
+    near = nearest(name, fields_of(section)) if section is not None else None
+    if near is None:
+        # Right, but in the wrong place?
+        elsewhere = [key for key in every_key(Configuration) if key.rpartition(".")[2] == name.lower()]
+        near = elsewhere[0] if len(elsewhere) == 1 else None
     return "unknown key" + (f", did you mean '{near}'?" if near else "")
 
 

@@ -50,9 +50,11 @@ class Refusal:
     when: Callable[[Node], bool] = _always
 
 
-_DRIVER_NEVER = Refusal("this storage driver is not supported; use filesystem")
+_DRIVER_NEVER = Refusal("this storage driver is not supported; use filesystem, s3 or rados")
 _REPLICAS = Refusal("reading from replicas is not supported: they may not know of a delete yet", _is_true)
-_PROXY = Refusal("the pull-through cache is not supported by this version", _says_something)
+_PROXY = Refusal(
+    "the pull-through cache is not supported by this version; keep distribution for a mirror", _says_something
+)
 
 UNSUPPORTED: Mapping[str, Refusal] = {
     "storage.azure": _DRIVER_NEVER,
@@ -63,10 +65,8 @@ UNSUPPORTED: Mapping[str, Refusal] = {
         "ACME is not supported by this version; leave it to an ingress in front of the registry",
         _says_something,
     ),
-    "http.h2c.enabled": Refusal("HTTP/2 over cleartext is not supported by this version", _is_true),
-    "log.hooks": Refusal(
-        "log hooks are not supported by this version; remove them or set 'disabled: true' on each",
-        _any_enabled,
+    "http.h2c.enabled": Refusal(
+        "HTTP/2 over cleartext is not supported by this version; remove it: clients speak HTTP/1.1", _is_true
     ),
     "middleware.registry": Refusal(
         "registry middleware is not supported; remove it or set 'disabled: true' on each entry", _any_enabled
@@ -79,7 +79,11 @@ UNSUPPORTED: Mapping[str, Refusal] = {
     "redis.readonly": _REPLICAS,
     "redis.routebylatency": _REPLICAS,
     "redis.routerandomly": _REPLICAS,
-    "reporting": Refusal("reporting to bugsnag and newrelic is not supported", _says_something),
+    "reporting": Refusal(
+        "reporting to bugsnag and newrelic is not supported; use log.hooks for mails about panics, "
+        "http.debug.prometheus for metrics and OTEL_TRACES_EXPORTER for traces",
+        _says_something,
+    ),
     "compatibility.schema1.enabled": Refusal(
         "manifests of Docker schema 1 are not supported; push the images again in a current format",
         _is_true,

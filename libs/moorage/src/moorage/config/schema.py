@@ -50,13 +50,18 @@ def shape_of(annotation: Any) -> Shape:
 
 def fields_of(section: type[Section]) -> dict[str, Shape]:
     """The keys of a section, in the order of the model, and what stands under each."""
-    return {name: shape_of(field.annotation) for name, field in section.model_fields.items()}
+    return {key: shape_of(field.annotation) for key, field in keyed_fields(section).items()}
+
+
+def keyed_fields(section: type[Section]) -> dict[str, FieldInfo]:
+    """The fields of a section by their keys, which may be words that Python keeps for itself (`from`)."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
 def field_at(root: type[Section], location: Location) -> FieldInfo | None:
     """The model's field that a location leads to; None when there is none."""
     section = section_at(root, location[:-1])
-    return section.model_fields.get(str(location[-1])) if section is not None else None
+    return keyed_fields(section).get(str(location[-1])) if section is not None else None
 
 
 def section_at(root: type[Section], location: Location) -> type[Section] | None:
@@ -79,6 +84,17 @@ def dotted(location: Location) -> str:
         else:
             text += f".{step}" if text else step
     return text
+
+
+def has_mark(field: FieldInfo, mark: str) -> bool:
+    """Whether a field's values, or those of a list or an alternative in it, have this mark."""
+    return mark in field.metadata or _is_marked(field.annotation, mark)
+
+
+def _is_marked(annotation: Any, mark: str) -> bool:
+    if typing.get_origin(annotation) is Annotated and mark in annotation.__metadata__:
+        return True
+    return any(_is_marked(argument, mark) for argument in typing.get_args(annotation))
 
 
 def every_key(section: type[Section], prefix: str = "") -> Iterator[str]:

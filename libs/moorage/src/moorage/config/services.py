@@ -13,7 +13,6 @@ from moorage.config.values import (
     ByteSize,
     Count,
     Flag,
-    FreeForm,
     HostPort,
     Seconds,
     Text,

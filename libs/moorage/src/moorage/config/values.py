@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationInfo, WithJsonSchema
 
 from moorage.config.document import resolved, resolved_deep
 from moorage.config.duration import parse_duration
@@ -212,17 +212,40 @@ def _headers(value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     return value
 
 
-Text = Annotated[str, BeforeValidator(_text)]
-Secret = Annotated[SecretStr | None, BeforeValidator(_secret)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
-Integer = Annotated[int, BeforeValidator(_integer)]
-Count = Annotated[int, BeforeValidator(_integer), AfterValidator(_not_negative)]
-Seconds = Annotated[float, BeforeValidator(_seconds), DURATION]
-ByteSize = Annotated[int, BeforeValidator(_bytes)]
-HostPort = Annotated[str, BeforeValidator(_text), AfterValidator(_host_port)]
-AbsoluteURL = Annotated[str, BeforeValidator(_text), AfterValidator(_absolute_url)]
-RegularExpression = Annotated[re.Pattern[str], BeforeValidator(_pattern)]
-Network = Annotated[IPNetwork, BeforeValidator(_network)]
-Lines = Annotated[tuple[Text, ...], BeforeValidator(as_list)]
-Headers = Annotated[dict[str, Lines], AfterValidator(_headers)]
-FreeForm = Annotated[Any, BeforeValidator(resolved_deep)]
+# For editors (`moorage config schema`): what may stand in the document, where that is not what a model keeps.
+_SCALAR = {"type": ["string", "number", "boolean", "null"]}
+_DURATION_SCHEMA = {
+    "type": ["string", "integer", "null"],
+    "pattern": r"^\+?(0|((\d+\.?\d*|\.\d+)(ns|us|\u00b5s|ms|s|m|h))+)$",
+    "description": "a duration, such as 10s or 1h30m; a bare number is nanoseconds",
+}
+_SIZE_SCHEMA = {
+    "type": ["string", "integer", "null"],
+    "pattern": r"^\d+(\.\d+)?\s*([kKmMgGtT]([iI])?[bB]|[bB])?$",
+    "description": "a size: bytes, or a number with kB, MB, GB, TB, KiB, MiB, GiB or TiB",
+}
+_LINES_SCHEMA = {"type": ["array", "string", "number", "boolean", "null"], "items": _SCALAR}
+
+Text = Annotated[str, BeforeValidator(_text), WithJsonSchema(_SCALAR)]
+Secret = Annotated[SecretStr | None, BeforeValidator(_secret), WithJsonSchema({**_SCALAR, "writeOnly": True})]
+Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": ["boolean", "null"]})]
+_WHOLE = {"type": ["integer", "string", "null"], "pattern": r"^[-+]?\d{1,18}$"}
+Integer = Annotated[int, BeforeValidator(_integer), WithJsonSchema(_WHOLE)]
+Count = Annotated[
+    int, BeforeValidator(_integer), AfterValidator(_not_negative), WithJsonSchema({**_WHOLE, "minimum": 0})
+]
+Seconds = Annotated[float, BeforeValidator(_seconds), DURATION, WithJsonSchema(_DURATION_SCHEMA)]
+ByteSize = Annotated[int, BeforeValidator(_bytes), WithJsonSchema(_SIZE_SCHEMA)]
+HostPort = Annotated[str, BeforeValidator(_text), AfterValidator(_host_port), WithJsonSchema(_SCALAR)]
+AbsoluteURL = Annotated[str, BeforeValidator(_text), AfterValidator(_absolute_url), WithJsonSchema(_SCALAR)]
+RegularExpression = Annotated[
+    re.Pattern[str], BeforeValidator(_pattern), WithJsonSchema({"type": "string", "format": "regex"})
+]
+Network = Annotated[IPNetwork, BeforeValidator(_network), WithJsonSchema({"type": "string"})]
+Lines = Annotated[tuple[Text, ...], BeforeValidator(as_list), WithJsonSchema(_LINES_SCHEMA)]
+Headers = Annotated[
+    dict[str, Lines],
+    AfterValidator(_headers),
+    WithJsonSchema({"type": ["object", "null"], "additionalProperties": _LINES_SCHEMA}),
+]
+FreeForm = Annotated[Any, BeforeValidator(resolved_deep), WithJsonSchema({})]

@@ -16,10 +16,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import Counter, Histogram
 
-from moorage import context
+from moorage import context, tracing
+from moorage.context import REQUEST_ID_KEY
 from moorage.errors import ErrorCode, RegistryError
 from moorage.rpc.address import Address
-from moorage.rpc.client import MAX_MESSAGE_BYTES, REQUEST_ID_KEY
+from moorage.rpc.client import MAX_MESSAGE_BYTES
 from moorage.rpc.security import CALLERS, ForbiddenCallError, Security, check_caller
 from moorage.rpc.status import DETAILS_KEY, grpc_code, pack
 
@@ -42,6 +43,9 @@ _OPTIONS = (
 # The call's servicer context; grpcio types it differently in each handler shape.
 _Context = Any
 _Handler = Any
+
+# What came with a call, for its span; None while tracing is off.
+_Carrier = dict[str, str] | None
 
 
 class RpcServer:
@@ -153,14 +157,16 @@ class _CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
         if handler is None or handler_call_details.method.startswith("/grpc."):
             return handler
         method = handler_call_details.method
-        request_id = _request_id(handler_call_details.invocation_metadata)
+        metadata = handler_call_details.invocation_metadata
+        request_id = _request_id(metadata)
+        carrier = _carrier(metadata) if tracing.is_on() else None
         serializers = {
             "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,
         }
         if handler.response_streaming:
             streaming = handler.stream_stream or handler.unary_stream
-            wrap = _around_stream(streaming, method, request_id, self._authenticated)
+            wrap = _around_stream(streaming, method, request_id, carrier, self._authenticated)
             make = (
                 grpc.stream_stream_rpc_method_handler
                 if handler.request_streaming
@@ -173,7 +179,7 @@ class _CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
             if handler.request_streaming
             else grpc.unary_unary_rpc_method_handler
         )
-        wrap_single = _around_single(single, method, request_id, self._authenticated)
+        wrap_single = _around_single(single, method, request_id, carrier, self._authenticated)
         return make_single(wrap_single, **serializers)
 
 
@@ -184,9 +190,13 @@ def _request_id(metadata: Sequence[tuple[str, str | bytes]] | None) -> str:
     return context.new_request_id()
 
 
-def _around_single(handler: Any, method: str, request_id: str, authenticated: bool) -> Any:
+def _carrier(metadata: Sequence[tuple[str, str | bytes]] | None) -> dict[str, str]:
+    return {key: value for key, value in metadata or () if isinstance(value, str)}
+
+
+def _around_single(handler: Any, method: str, request_id: str, carrier: _Carrier, authenticated: bool) -> Any:
     async def call(request: Any, servicer_context: _Context) -> Any:
-        async with _Call(method, request_id, servicer_context):
+        async with _Call(method, request_id, servicer_context, carrier):
             if authenticated:
                 check_caller(method, servicer_context.auth_context())
             return await handler(request, servicer_context)
@@ -194,9 +204,9 @@ def _around_single(handler: Any, method: str, request_id: str, authenticated: bo
     return call
 
 
-def _around_stream(handler: Any, method: str, request_id: str, authenticated: bool) -> Any:
+def _around_stream(handler: Any, method: str, request_id: str, carrier: _Carrier, authenticated: bool) -> Any:
     async def call(request: Any, servicer_context: _Context) -> AsyncIterator[Any]:
-        async with _Call(method, request_id, servicer_context):
+        async with _Call(method, request_id, servicer_context, carrier):
             if authenticated:
                 check_caller(method, servicer_context.auth_context())
             async for response in handler(request, servicer_context):
@@ -208,7 +218,11 @@ def _around_stream(handler: Any, method: str, request_id: str, authenticated: bo
 class _Call:
     """One call under way."""
 
-    def __init__(self, method: str, request_id: str, servicer_context: _Context) -> None:
+    def __init__(
+        self, method: str, request_id: str, servicer_context: _Context, carrier: _Carrier = None
+    ) -> None:
+        self._carrier = carrier
+        self._span: Any = None
         self._method = method
         self._request_id = request_id
         self._context = servicer_context
@@ -217,6 +231,9 @@ class _Call:
     async def __aenter__(self) -> None:
         self._started = time.perf_counter()
         context.request_id.set(self._request_id)
+        if self._carrier is not None:
+            attributes = {"rpc.system": "grpc", "moorage.request.id": self._request_id}
+            self._span = tracing.enter_server_span(self._method.lstrip("/"), self._carrier, attributes)
 
     async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         elapsed = time.perf_counter() - self._started
@@ -225,13 +242,16 @@ class _Call:
         DURATION.labels(self._method).observe(elapsed)
         fields = {"http.request.id": self._request_id, "method": self._method, "code": code.name}
         log.debug("call", **fields, duration=round(elapsed, 6))
+        if self._span is not None:
+            broken = error if code is grpc.StatusCode.INTERNAL else None
+            tracing.leave_server_span(self._span, broken, {"rpc.grpc.status_code": int(code.value[0])})
         if error is None or isinstance(error, asyncio.CancelledError | GeneratorExit | grpc.aio.AbortError):
             return
         if isinstance(error, ForbiddenCallError):
             # Without the details of an error of the registry: it is not the client's request that is wrong.
             await self._context.abort(code, str(error))
         if not isinstance(error, RegistryError):
-            log.error("unexpected error in a call", **fields, exc_info=error)
+            log.critical("unexpected error in a call", **fields, exc_info=error)
             error = RegistryError(ErrorCode.UNKNOWN)
         await self._context.abort(code, str(error)[:1024], trailing_metadata=((DETAILS_KEY, pack(error)),))
 

@@ -909,9 +909,12 @@ class Loan(_message.Message):
     SEND_FIELD_NUMBER: _builtins.int
     RECEIVE_FIELD_NUMBER: _builtins.int
     TICKET_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     ticket: _builtins.bytes
     """A ticket of BlobStore.Open: the work is what it was opened for. The frame's tail as for `receive`."""
+    traceparent: _builtins.str
+    """W3C Trace Context, while tracing is on."""
     @_builtins.property
     def send(self) -> Global___SendLoan: ...
     @_builtins.property
@@ -925,10 +928,11 @@ class Loan(_message.Message):
         send: Global___SendLoan | None = ...,
         receive: Global___ReceiveLoan | None = ...,
         ticket: _builtins.bytes = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receive", b"receive", "send", b"send", "ticket", b"ticket", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receive", b"receive", "request_id", b"request_id", "send", b"send", "ticket", b"ticket", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receive", b"receive", "request_id", b"request_id", "send", b"send", "ticket", b"ticket", "traceparent", b"traceparent", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["send", "receive", "ticket"]  # noqa: Y015
     _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015

@@ -1,7 +1,8 @@
 """The workers that run, as their parent knows them: by the connection that each has made.
 
-Every worker inherits one end of a socket. When it is ready it sends its process id there, with one end of a
-connection of its own, over which the parent asks for its metrics (`worker.py` is the other side).
+Every worker inherits one end of a socket. When it is ready it sends its process id and its number there, with
+one end of two connections of its own: over one the parent asks for its metrics, over the other what the debug
+server wants to know (`worker.py` is the other side).
 """
 
 from __future__ import annotations
@@ -11,19 +12,22 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import structlog
 
+from moorage.inspection import Answer, Question
 from moorage.workers.metrics import Snapshot, Totals, decoded
-from moorage.workers.worker import ASK, HEADER
+from moorage.workers.worker import ASK, HEADER, read_message
 
 log = structlog.get_logger("moorage.workers")
 
 # Seconds that a worker may take to answer; then what it said last counts.
 _PATIENCE = 2.0
 
-# A message holds a process id.
+# A message holds a process id and a worker's number.
 _MESSAGE_BYTES = 32
+_CONNECTIONS = 2
 
 
 class Roster:
@@ -75,27 +79,46 @@ class Roster:
         answers = await asyncio.gather(*(member.ask() for member in members))
         return self._totals.exposition(answers)
 
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the workers that are ready, from 1."""
+        return sorted(member.number for member in self._members.values())
+
+    async def inspect(self, number: int, question: Question) -> Answer | None:
+        """What the worker with this number answers; None when it does not run, or is busy with a question."""
+        for member in self._members.values():
+            if member.number == number:
+                return await member.inspect(question)
+        return None
+
     def _enlist(self) -> None:
         try:
-            message, descriptors, _, _ = socket.recv_fds(self._ours, _MESSAGE_BYTES, 1)
+            message, descriptors, _, _ = socket.recv_fds(self._ours, _MESSAGE_BYTES, _CONNECTIONS)
         except BlockingIOError:
             return
-        if len(descriptors) != 1 or not message.isdigit():
+        pid, _, number = message.partition(b" ")
+        if len(descriptors) != _CONNECTIONS or not (pid.isdigit() and number.isdigit()):
             for descriptor in descriptors:
                 os.close(descriptor)
             log.error("a worker's message cannot be read", message=message)
             return
-        os.set_inheritable(descriptors[0], False)
-        self._members[int(message)] = _Member(socket.socket(fileno=descriptors[0]))
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        counts, inspects = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+        self._members[int(pid)] = _Member(int(number), counts, inspects)
 
 
 class _Member:
     """One worker that runs."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, number: int, connection: socket.socket, inspecting: socket.socket) -> None:
         connection.setblocking(False)
+        inspecting.setblocking(False)
+        self.number = number
         self._connection = connection
+        self._inspecting = inspecting
         self._asking: asyncio.Task[None] | None = None
+        self._inspection: asyncio.Task[Answer | None] | None = None
         self.latest: Snapshot = []
 
     async def ask(self) -> Snapshot:
@@ -106,14 +129,32 @@ class _Member:
         await asyncio.wait((self._asking,), timeout=_PATIENCE)
         return self.latest
 
+    async def inspect(self, question: Question) -> Answer | None:
+        """What it answers; None when it ends before, or has another question to answer.
+
+        When whoever asks goes away, the worker answers all the same, and nobody reads it.
+        """
+        if self._inspection is not None and not self._inspection.done():
+            return None
+        asking = self._inspection = asyncio.create_task(self._inspect(question))
+        await asyncio.wait((asking,))
+        return None if asking.cancelled() else asking.result()
+
     def close(self) -> None:
         """Ask no more."""
-        if self._asking is None:
-            self._connection.close()
-        else:
-            # The loop looks at the socket until the question has been taken back.
-            self._asking.add_done_callback(lambda _: self._connection.close())
-            self._asking.cancel()
+        _close(self._connection, self._asking)
+        _close(self._inspecting, self._inspection)
+
+    async def _inspect(self, question: Question) -> Answer | None:
+        loop = asyncio.get_running_loop()
+        packed = question.packed()
+        try:
+            await loop.sock_sendall(self._inspecting, HEADER.pack(len(packed)) + packed)
+            content = await read_message(self._inspecting)
+        except OSError as error:
+            log.debug("a worker did not answer", error=str(error))
+            return None
+        return None if content is None else Answer.unpacked(content)
 
     async def _ask(self) -> None:
         loop = asyncio.get_running_loop()
@@ -134,3 +175,12 @@ class _Member:
                 raise EOFError("the worker hung up")
             received += piece
         return bytes(received)
+
+
+def _close(connection: socket.socket, question: asyncio.Task[Any] | None) -> None:
+    if question is None:
+        connection.close()
+    else:
+        # The loop looks at the socket until the question has been taken back.
+        question.add_done_callback(lambda _: connection.close())
+        question.cancel()

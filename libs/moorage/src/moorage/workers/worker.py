@@ -1,4 +1,4 @@
-"""A worker's side: it tells its parent that it is ready, and what it has counted when it is asked."""
+"""A worker's side: it tells its parent that it is ready, what it has counted, and how it is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
+from moorage.inspection import Question, answer
 from moorage.supervisor.parent_death import WORKER
 from moorage.workers.metrics import encoded, snapshot
 
@@ -40,25 +41,34 @@ async def enlisted(environ: Mapping[str, str] = os.environ) -> AsyncIterator[Cal
     if ROSTER not in environ:
         yield _nobody_asks
         return
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.setblocking(False)
-        answering = asyncio.create_task(_answer(ours))
+    counts, asks_counts = socket.socketpair()
+    inspected, inspects = socket.socketpair()
+    with counts, asks_counts, inspected, inspects:
+        counts.setblocking(False)
+        inspected.setblocking(False)
+        # One connection each: a profile takes its time, and metrics are asked for meanwhile.
+        answering = [asyncio.create_task(_answer(counts)), asyncio.create_task(_be_inspected(inspected))]
+        number = int(environ.get(WORKER, "1"))
         try:
-            yield lambda: _report(int(environ[ROSTER]), theirs)
+            yield lambda: _report(int(environ[ROSTER]), number, (asks_counts, inspects))
         finally:
-            answering.cancel()
-            with suppress(asyncio.CancelledError):
-                await answering
+            for task in answering:
+                task.cancel()
+            for task in answering:
+                with suppress(asyncio.CancelledError):
+                    await task
 
 
 def _nobody_asks() -> None:
     """Report to nobody."""
 
 
-def _report(roster: int, connection: socket.socket) -> None:
-    with connection, socket.socket(fileno=roster) as parent:
-        socket.send_fds(parent, [str(os.getpid()).encode("ascii")], [connection.fileno()])
+def _report(roster: int, number: int, connections: tuple[socket.socket, socket.socket]) -> None:
+    with socket.socket(fileno=roster) as parent:
+        descriptors = [connection.fileno() for connection in connections]
+        socket.send_fds(parent, [f"{os.getpid()} {number}".encode("ascii")], descriptors)
+    for connection in connections:
+        connection.close()
 
 
 async def _answer(connection: socket.socket) -> None:
@@ -71,3 +81,31 @@ async def _answer(connection: socket.socket) -> None:
     except ConnectionError:
         # The parent is gone, and this process with it.
         return
+
+
+async def _be_inspected(connection: socket.socket) -> None:
+    """Answer the debug server's questions, one after another, until the parent hangs up."""
+    loop = asyncio.get_running_loop()
+    try:
+        while (content := await read_message(connection)) is not None:
+            reply = (await answer(Question.unpacked(content))).packed()
+            await loop.sock_sendall(connection, HEADER.pack(len(reply)) + reply)
+    except ConnectionError:
+        return
+
+
+async def read_message(connection: socket.socket) -> bytes | None:
+    """One message behind its length; None when the other end has hung up. Raises ConnectionError."""
+    head = await _exactly(connection, HEADER.size)
+    return None if head is None else await _exactly(connection, HEADER.unpack(head)[0])
+
+
+async def _exactly(connection: socket.socket, length: int) -> bytes | None:
+    loop = asyncio.get_running_loop()
+    received = bytearray()
+    while len(received) < length:
+        piece = await loop.sock_recv(connection, length - len(received))
+        if not piece:
+            return None
+        received += piece
+    return bytes(received)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Coroutine
 from contextlib import closing
@@ -21,7 +22,7 @@ from blob_service.drivers.threads import ThreadPool, settle
 from blob_service.metrics import LOAN_BYTES, LOANS, LOANS_OPEN
 from blob_service.tickets import Tickets
 from blob_service.uploads import Uploads
-from moorage import context
+from moorage import context, tracing
 from moorage.channel import MAX_TAIL
 from moorage.errors import ErrorCode, RegistryError
 from moorage.pace import MinimumRate
@@ -66,6 +67,9 @@ class Loans:
         """Work off one loan, to its last event. Raises GatewayGoneError; the loan is dropped then."""
         context.request_id.set(context.accept_request_id(received.loan.request_id))
         started, loan, outcome = time.perf_counter(), received.loan, "gateway gone"
+        span: Any = None
+        if tracing.is_on():
+            span = tracing.enter_server_span("loan", {"traceparent": loan.traceparent}, {})
         try:
             with LOANS_OPEN.track_inprogress():
                 if received.client is None:
@@ -83,6 +87,8 @@ class Loans:
                 received.client.close()
             kind = str(loan.WhichOneof("work"))
             LOANS.labels(kind, outcome).inc()
+            if span is not None:
+                tracing.leave_server_span(span, sys.exception(), {"loan.work": kind, "loan.outcome": outcome})
             log.debug("loan", work=kind, outcome=outcome, duration=round(time.perf_counter() - started, 6))
 
     async def _redeemed(self, gateway: Gateway, ticket: bytes) -> blob_pb2.Loan | None:

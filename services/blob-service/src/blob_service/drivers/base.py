@@ -26,6 +26,7 @@ from blob_service.drivers.interface import (
     StorageDriver,
 )
 from blob_service.drivers.paths import check_folder, check_path, check_relative
+from moorage import tracing
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -211,6 +212,8 @@ class BoundedDriver(StorageDriver):
 
     def _record(self, action: str, subject: str, seconds: float) -> None:
         _seconds_of(self.name, action).observe(seconds)
+        if tracing.is_on():
+            tracing.record(f"{self.name}.{action}", seconds, {"storage.path": subject})
         _log.debug(f"{self.name}.{action}({subject})", seconds=round(seconds, 6))
 
 
@@ -239,6 +242,7 @@ class _StreamMeter:
         self._path = path
         self._bytes = 0
         self._seconds = 0.0
+        self._opened = perf_counter()
         self._logged = False
 
     @contextmanager
@@ -257,6 +261,15 @@ class _StreamMeter:
     def ended(self) -> None:
         if not self._logged:
             self._logged = True
+            if tracing.is_on():
+                attributes: dict[str, str | int | float] = {
+                    "storage.path": self._path,
+                    "storage.bytes": self._bytes,
+                    "storage.seconds": round(self._seconds, 6),
+                }
+                tracing.record(
+                    f"{self._driver}.{self._stream}.Stream", perf_counter() - self._opened, attributes
+                )
             _log.debug(
                 f"{self._driver}.{self._stream}({self._path}) has ended",
                 bytes=self._bytes,

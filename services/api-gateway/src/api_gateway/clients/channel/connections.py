@@ -68,6 +68,8 @@ class ChannelConnection:
         Raises ChannelUnavailableError: a loan that did not come in whole is never worked on.
         """
         loan.request_id = context.request_id.get()
+        if context.has_more_than_an_id():
+            loan.traceparent = context.outgoing().get("traceparent", "")
         frame = pack_frame(loan, tail)
         sent = 0
         try:

@@ -1,0 +1,9 @@
+"""Looking into a process that runs: profiles, stacks, and variables, for the debug server.
+
+Nothing here costs anything before somebody asks.
+"""
+
+from moorage.inspection.expvars import publish
+from moorage.inspection.questions import Answer, Question, answer
+
+__all__ = ["Answer", "Question", "answer", "publish"]
