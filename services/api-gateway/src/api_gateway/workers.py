@@ -61,6 +61,7 @@ async def _opened(config: Configuration, roster: Roster) -> AsyncIterator[Fleet]
         loads = stack.enter_context(closing(SharedLoads(config.http.worker_count)))
         instances = BlobInstances(config.services.blob.instances, config.services)
         stack.push_async_callback(instances.close)
+        await stack.enter_async_context(instances.followed())
         metadata = open_channel(Address.parse(config.services.metadata.addr))
         stack.push_async_callback(metadata.close, None)
         checks = configured_checks(config, instances.serving, metadata)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import structlog
 
@@ -55,7 +55,10 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
     servicer = Metadata(build_registry(config, service, descriptors, changes, leases), timeout=timeout)
     server = RpcServer(address)
     server.add("moorage.v1.Metadata", lambda s: add_MetadataServicer_to_server(servicer, s))
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(service.close)
+        stack.push_async_callback(descriptors.close)
+        await stack.enter_async_context(service.followed())
         await server.start()
         log.info("the metadata service listens", address=str(address))
         watching = [
@@ -74,9 +77,6 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
             # Gateways stay connected as long as a change needs their confirmation.
             await asyncio.gather(server.stop(config.http.draintimeout), leases.drain())
             await changes.drain()
-    finally:
-        await descriptors.close()
-        await service.close()
 
 
 def _reporting_to(server: RpcServer) -> Report:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from moorage import __version__, logging
-from moorage.cli import config, serve, up
+from moorage.cli import config, health, serve, up
 from moorage.cli.extensions import installed_verbs
 from moorage.cli.failures import FAILURE, complain
 from moorage.supervisor.parent_death import ParentGoneError, end_with_supervisor
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(serve.serve)
 app.command()(up.up)
+app.command()(health.health)
 app.add_typer(config.app)
 for _verbs in installed_verbs():
     app.add_typer(_verbs)

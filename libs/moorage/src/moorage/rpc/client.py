@@ -34,6 +34,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
     # A name that resolves to several instances is balanced between them.
     ("grpc.lb_policy_name", "round_robin"),
+    # A service that comes back may have another address (a container, a pod); gRPC's own is 30 s.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 )
 
 Channel = grpc.aio.Channel
@@ -60,7 +62,14 @@ class UnaryMethod(Protocol[_Request, _Response]):
 
 def open_channel(address: Address) -> Channel:
     """A channel to a service. It connects on first use and reconnects by itself; close it when done."""
-    return grpc.aio.insecure_channel(address.target, options=CHANNEL_OPTIONS)
+    return grpc.aio.insecure_channel(address.target, options=channel_options(address))
+
+
+def channel_options(address: Address) -> tuple[tuple[str, int | str], ...]:
+    """The options of a channel: an address that was found under a name is called by that name."""
+    if not address.name:
+        return CHANNEL_OPTIONS
+    return (*CHANNEL_OPTIONS, ("grpc.default_authority", f"{address.name}:{address.port}"))
 
 
 def call_metadata() -> tuple[tuple[str, str], ...]:

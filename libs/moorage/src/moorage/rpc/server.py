@@ -68,7 +68,7 @@ class RpcServer:
         if path is not None:
             prepare_socket(path)
         try:
-            bound = self._server.add_insecure_port(self._address.target)
+            bound = self._server.add_insecure_port(self._address.listen_target)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._address}: {error}") from error
         if bound == 0:
