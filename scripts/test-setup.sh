@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install what the tests and the benchmark drive Moorage with, and nothing that is there already: real clients, the
-# registry that Moorage replaces, and what keeps its content: Ceph and Redis. The tests start each of them themselves.
+# registry that Moorage replaces, what keeps its content (Ceph and Redis), and what it is deployed with. The tests
+# start each of them themselves.
 set -euo pipefail
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -13,12 +14,17 @@ commands=(
   curl:curl
   docker:docker.io
   dockerd:docker.io
+  docker-compose:docker-compose
   docker-registry:docker-registry
   iptables:iptables
+  kubectl:kubernetes-client
+  mmdebstrap:mmdebstrap
   podman:podman
+  promtool:prometheus
   radosgw:radosgw
   redis-server:redis-server
   skopeo:skopeo
+  slirp4netns:slirp4netns
   wrk:wrk
 )
 

@@ -92,6 +92,7 @@ async def opened(
         signer = StateSigner(signing_secret(config).encode())
         instances = BlobInstances(config.services.blob.instances, config.services, security)
         stack.push_async_callback(instances.close)
+        await stack.enter_async_context(instances.followed())
         channel = open_channel(Address.parse(config.services.metadata.addr), security, to="metadata")
         stack.push_async_callback(channel.close, None)
         memory = Memory(config.services.gateway.memory)

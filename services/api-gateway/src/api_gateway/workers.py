@@ -75,6 +75,7 @@ async def _opened(config: Configuration, roster: Roster) -> AsyncIterator[Fleet]
         limits = stack.enter_context(closing(SharedLimitMemory(config.http.limits, config.http.worker_count)))
         instances = BlobInstances(config.services.blob.instances, config.services, security)
         stack.push_async_callback(instances.close)
+        await stack.enter_async_context(instances.followed())
         metadata = open_channel(Address.parse(config.services.metadata.addr), security, to="metadata")
         stack.push_async_callback(metadata.close, None)
         checks = configured_checks(config, instances.serving, metadata) + outbox_checks(config)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import TypeVar
@@ -11,8 +12,10 @@ from typing import TypeVar
 import grpc
 
 from metadata_service.deadline import remaining, within
+from moorage.errors import ErrorCode, RegistryError
 from moorage.rpc import Address, Channel, Security, open_channel, unary
 from moorage.rpc.client import UnaryMethod
+from moorage.rpc.discovery import following
 from moorage.rpc.health import is_serving
 from moorage.v1 import blob_pb2_grpc
 
@@ -45,16 +48,31 @@ class Instance:
 
 
 class BlobService:
-    """The blob service. Its instances share one storage, so a call may go to any of them."""
+    """The blob service. Its instances share one storage, so a call may go to any of them.
+
+    Where an address is a name in DNS, its instances are known while `followed`.
+    """
 
     def __init__(
         self, addresses: Sequence[Address], *, timeout: float, security: Security | None = None
     ) -> None:
         """`timeout` is the most seconds that one call may take."""
-        self._instances = [Instance.at(address, security) for address in addresses]
+        self._addresses = addresses
+        self._security = security
+        self._known = {
+            address: Instance.at(address, security) for address in addresses if not address.discovered
+        }
+        self._instances = list(self._known.values())
         self._timeout = timeout
         self._turn = count()
         self._slots = asyncio.Semaphore(MAX_CALLS)
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def followed(self) -> AsyncIterator[BlobService]:
+        """Follow what DNS has for names among the addresses, while the context is open."""
+        async with following(self._addresses, self._list):
+            yield self
 
     async def call(
         self, method: Callable[[Instance], UnaryMethod[_Request, _Response]], request: _Request
@@ -84,13 +102,40 @@ class BlobService:
 
     async def close(self) -> None:
         """Close the channels; calls under way fail."""
+        for task in list(self._closing):
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
         for instance in self._instances:
             await instance.channel.close(None)
 
+    def _list(self, addresses: Sequence[Address]) -> None:
+        """These are the instances from now on. One that is there already keeps its connection."""
+        before = self._known
+        self._known = {
+            address: before.get(address) or Instance.at(address, self._security) for address in addresses
+        }
+        self._instances = list(self._known.values())
+        for address in before.keys() - self._known.keys():
+            task = asyncio.create_task(self._close_later(before[address]))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def _close_later(self, instance: Instance) -> None:
+        """Close an instance that is not listed any more, when the calls under way have ended."""
+        try:
+            await asyncio.sleep(self._timeout)
+        finally:
+            await instance.channel.close(None)
+
     def _next(self) -> Instance:
-        """The instances in turn, those that are not connected left out while others are."""
+        """The instances in turn, those that are not connected left out while others are.
+
+        Raises RegistryError UNAVAILABLE when no instance is known.
+        """
         turn = next(self._turn)
         if len(self._instances) == 1:
             return self._instances[0]
+        if not self._instances:
+            raise RegistryError(ErrorCode.UNAVAILABLE, "no instance of the blob service is known")
         candidates = [each for each in self._instances if each.is_connected] or self._instances
         return candidates[turn % len(candidates)]

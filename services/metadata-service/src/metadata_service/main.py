@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import structlog
 
@@ -67,7 +67,10 @@ async def _serve(config: Configuration, security: Security | None, stop: asyncio
     servicer = Metadata(build_registry(config, service, descriptors, changes, leases), timeout=timeout)
     server = RpcServer(address, security)
     server.add("moorage.v1.Metadata", lambda s: add_MetadataServicer_to_server(servicer, s))
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(service.close)
+        stack.push_async_callback(descriptors.close)
+        await stack.enter_async_context(service.followed())
         await server.start()
         log.info("the metadata service listens", address=str(address))
         watching = [
@@ -87,9 +90,6 @@ async def _serve(config: Configuration, security: Security | None, stop: asyncio
             # Gateways stay connected as long as a change needs their confirmation.
             await asyncio.gather(server.stop(config.http.draintimeout), leases.drain())
             await changes.drain()
-    finally:
-        await descriptors.close()
-        await service.close()
 
 
 def _reporting_to(server: RpcServer) -> Report:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from moorage import build, logging
-from moorage.cli import certs, config, serve, up
+from moorage.cli import certs, config, health, serve, up
 from moorage.cli.extensions import installed_verbs
 from moorage.cli.failures import FAILURE, complain
 from moorage.cli.options import AsJSON, print_json
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command()(serve.serve)
 app.command()(up.up)
 app.command()(certs.certs)
+app.command()(health.health)
 app.add_typer(config.app)
 for _verbs in installed_verbs():
     app.add_typer(_verbs)

@@ -18,9 +18,9 @@ from moorage.config.environment import CONFIGURATION_PATH, override
 from moorage.config.errors import ConfigurationError, Problem
 from moorage.config.refusals import Finding, refused
 from moorage.config.schema import Location, dotted, every_key, field_at, fields_of, nearest, section_at
-from moorage.config.services import is_unix
+from moorage.config.services import host_and_port, is_unix
 from moorage.config.tokenserver import clashes
-from moorage.config.values import DURATION, WARNINGS, kind, split_host_port
+from moorage.config.values import DURATION, WARNINGS, kind
 
 # What an error's key is when the document as a whole is wrong.
 DOCUMENT = "configuration"
@@ -154,7 +154,7 @@ def _exposed_services(configuration: Configuration) -> Iterator[Finding]:
         (("services", "notifier", "addr"), services.notifier.addr),
     ]
     for location, address in [*blob, *single]:
-        if not is_unix(address) and not _is_loopback(split_host_port(address)[0]):
+        if not is_unix(address) and not _is_loopback(host_and_port(address)[0]):
             yield Finding(
                 location,
                 f"{address} is not on this host, and calls between services are neither encrypted nor "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -42,20 +43,42 @@ def unix_path(address: str) -> str:
     return address.removeprefix("unix://")
 
 
+def is_dns(address: str) -> bool:
+    """Whether a service's address is a name that stands for all that DNS has for it."""
+    return address.startswith("dns:///")
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """The host, or the name in DNS, and the port of an address that is not a unix socket's."""
+    return split_host_port(address.removeprefix("dns:///"))
+
+
 def _address(value: str) -> str:
-    """Normalize to `unix:///path` or `host:port`: gRPC takes both as a target."""
+    """Normalize to `unix:///path`, `dns:///name:port` or `host:port`: gRPC takes each as a target."""
     if is_unix(value):
         if not unix_path(value).startswith("/"):
             raise ValueError(f"must be unix:// and an absolute path: {value!r}")
         unix_socket_path(unix_path(value))
         return value
     try:
-        host, port = split_host_port(value.removeprefix("tcp://"))
+        host, port = host_and_port(value.removeprefix("tcp://"))
     except ValueError:
-        raise ValueError(f"must be unix:///path, tcp://host:port or host:port: {value!r}") from None
+        raise ValueError(
+            f"must be unix:///path, dns:///name:port, tcp://host:port or host:port: {value!r}"
+        ) from None
     if not host or not port:
         raise ValueError(f"must name a host and a port: {value!r}")
+    if is_dns(value) and _is_ip_address(host):
+        raise ValueError(f"dns:/// takes a name, which {host} is not; write {host}:{port}")
     return value.removeprefix("tcp://")
+
+
+def _is_ip_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _nats_url(value: str) -> str:
@@ -193,7 +216,7 @@ class BlobService(Section):
             return None
         if self.dataports[-1] > LAST_PORT:
             return "dataport", f"{self.worker_count} workers need data ports beyond {LAST_PORT}"
-        taken = {split_host_port(address)[1] for address in addresses}
+        taken = {host_and_port(address)[1] for address in addresses}
         if len(self.addr) == 1 and taken & set(self.dataports):
             return "dataport", "falls on a port of services.blob.addr, which each worker has one of"
         return None

@@ -35,6 +35,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
     # A name that resolves to several instances is balanced between them.
     ("grpc.lb_policy_name", "round_robin"),
+    # A service that comes back may have another address (a container, a pod); gRPC's own is 30 s.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 )
 
 Channel = grpc.aio.Channel
@@ -64,14 +66,22 @@ def open_channel(address: Address, security: Security | None = None, *, to: str 
 
     Over TCP, with `security`, it is encrypted, and only the service that is named by `to` is taken for it.
     """
+    options = channel_options(address)
     if security is None or address.path is not None:
-        return grpc.aio.insecure_channel(address.target, options=CHANNEL_OPTIONS)
-    options = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", identity(to)))
+        return grpc.aio.insecure_channel(address.target, options=options)
+    options = (*options, ("grpc.ssl_target_name_override", identity(to)))
 
     def make() -> Channel:
         return grpc.aio.secure_channel(address.target, security.channel_credentials(), options=options)
 
     return RenewingChannel(make, lambda: security.generation)
+
+
+def channel_options(address: Address) -> tuple[tuple[str, int | str], ...]:
+    """The options of a channel: an address that was found under a name is called by that name."""
+    if not address.name:
+        return CHANNEL_OPTIONS
+    return (*CHANNEL_OPTIONS, ("grpc.default_authority", f"{address.name}:{address.port}"))
 
 
 def call_metadata() -> tuple[tuple[str, str], ...]:

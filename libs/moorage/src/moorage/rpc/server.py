@@ -81,10 +81,10 @@ class RpcServer:
             prepare_socket(path)
         try:
             if self._security is None:
-                bound = self._server.add_insecure_port(self._address.target)
+                bound = self._server.add_insecure_port(self._address.listen_target)
             else:
                 bound = self._server.add_secure_port(
-                    self._address.target, self._security.server_credentials()
+                    self._address.listen_target, self._security.server_credentials()
                 )
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._address}: {error}") from error

@@ -18,16 +18,18 @@ _WANTS_CERTIFICATE = frozenset({"TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALER
 PROBE_TIMEOUT = 2.0
 
 
-async def rpc_is_ready(address: Address) -> bool:
-    """Whether the gRPC service at the address says that it is healthy."""
+async def rpc_is_ready(address: Address, *, timeout: float = PROBE_TIMEOUT) -> bool:
+    """Whether the gRPC service at the address says within `timeout` seconds that it is healthy."""
     channel = open_channel(address)
     try:
-        return await is_serving(channel, timeout=PROBE_TIMEOUT)
+        return await is_serving(channel, timeout=timeout)
     finally:
         await channel.close(None)
 
 
-async def gateway_is_ready(listener: Listener) -> bool:
+async def gateway_is_ready(
+    listener: Listener, *, timeout: float = PROBE_TIMEOUT, agent: str = "moorage-up"
+) -> bool:
     """Whether the registry answers the version check: 200, or 401 where it wants to know who asks.
 
     One that takes only clients with a certificate says no more than that, which is enough.
@@ -36,11 +38,11 @@ async def gateway_is_ready(listener: Listener) -> bool:
         f"GET {listener.prefix}v2/ HTTP/1.1",
         f"Host: {listener.authority}",
         # It stands in the access log.
-        f"User-Agent: moorage-up/{__version__}",
+        f"User-Agent: {agent}/{__version__}",
         "Connection: close",
     )
     try:
-        async with asyncio.timeout(PROBE_TIMEOUT):
+        async with asyncio.timeout(timeout):
             reader, writer = await listener.connect()
             with closing(writer):
                 writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode("ascii"))

@@ -25,11 +25,6 @@ class Readiness:
         self._grace = grace
         self._gone_since: float | None = None
 
-    @property
-    def is_down(self) -> bool:
-        """Whether the last attempt to connect failed."""
-        return self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.TRANSIENT_FAILURE
-
     async def wait(self) -> None:
         """Wait for the connection, if it has been missing for less than the grace; a call may be made then.
 

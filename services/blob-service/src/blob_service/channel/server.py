@@ -42,7 +42,7 @@ class DataServer:
     def __init__(self, loans: Loans, address: Address, *, enabled: bool, port: int) -> None:
         self._loans = loans
         self._path = data_socket(address) if enabled else None
-        self._host = address.host
+        self._host = address.listen_host
         self._port = port if enabled and address.path is None else 0
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -82,6 +82,12 @@ class DataServer:
     async def _listen(self) -> socket.socket | None:
         if self._path is not None:
             return _listen_unix(self._path)
+        if self._port and not self._host:
+            dual = socket.has_dualstack_ipv6()
+            family = socket.AF_INET6 if dual else socket.AF_INET
+            return socket.create_server(
+                ("", self._port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual
+            )
         if self._port:
             loop = asyncio.get_running_loop()
             found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)

@@ -1,0 +1,206 @@
+"""A Docker Engine with networks, published ports and all, that touches nothing of this machine.
+
+dockerd runs in namespaces of its own (network, processes, mounts): its bridges, firewall rules and containers
+are not this machine's, and end with it. slirp4netns is its way out (packages for the builds), and leads ports of
+this machine's loopback interface to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from support.processes import Process, free_port, required, run, wait_until
+
+# The first address that slirp4netns gives to what is behind it.
+_GUEST = "10.0.2.100"
+
+
+class ContainerEngine:
+    """The engine: call it as `docker`, `compose` it."""
+
+    def __init__(self, folder: Path) -> None:
+        assert os.geteuid() == 0, "the Docker Engine needs root: run the tests as root"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._short = tempfile.TemporaryDirectory(prefix="moorage-engine-")
+        short = Path(self._short.name)
+        self.host = f"unix://{short}/docker.sock"
+        self._api = short / "slirp.sock"
+        dockerd = [
+            required("dockerd"),
+            "--data-root", folder / "data",
+            "--exec-root", short / "exec",
+            "--pidfile", short / "docker.pid",
+            "-H", self.host,
+        ]  # fmt: skip
+        # The shims' sockets have a folder of their own as well.
+        prepare = (
+            "ip link set lo up && mkdir -p /run/containerd && mount -t tmpfs tmpfs /run/containerd "
+            '&& exec "$@"'
+        )
+        namespaces = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        self._process = Process(
+            [*namespaces, "sh", "-ec", prepare, "sh", *dockerd], log=folder / "dockerd.log"
+        )
+        self._slirp: Process | None = None
+        try:
+            self._engine = wait_until(self._first_process, timeout=30, what="dockerd runs")
+            self._slirp = self._connect()
+            wait_until(self._answers, timeout=60, what="the Docker Engine answers")
+        except BaseException:
+            self.stop()
+            raise
+
+    def _first_process(self) -> psutil.Process | None:
+        """The process that is dockerd, once it is in its namespaces."""
+        assert self._process.running(), f"unshare ended:\n{self._process.tail()}"
+        children = psutil.Process(self._process.pid).children()
+        return children[0] if children and children[0].name() in ("sh", "dockerd") else None
+
+    def _connect(self) -> Process:
+        wait_until(
+            lambda: os.readlink(f"/proc/{self._engine.pid}/ns/net") != os.readlink("/proc/self/ns/net"),
+            timeout=10,
+            what="a network namespace",
+        )
+        slirp = Process(
+            [
+                required("slirp4netns"), "--configure", "--mtu", "65520", "--disable-host-loopback",
+                "--api-socket", self._api, "--netns-type", "path", f"/proc/{self._engine.pid}/ns/net", "tap0",
+            ],
+            log=self._folder / "slirp4netns.log",
+        )  # fmt: skip
+        wait_until(self._api.exists, timeout=10, what="slirp4netns has a socket")
+        return slirp
+
+    def _answers(self) -> bool:
+        assert self._process.running(), f"dockerd ended:\n{self._process.tail()}"
+        return (
+            subprocess.run(
+                [required("docker"), "-H", self.host, "info"], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes a client use this engine."""
+        return {"DOCKER_HOST": self.host, "DOCKER_BUILDKIT": "0", "COMPOSE_DOCKER_CLI_BUILD": "0"}
+
+    def __call__(self, *arguments: str | Path, timeout: float = 300) -> str:
+        """Run a docker command; fails with its output when it fails."""
+        return run(required("docker"), *arguments, timeout=timeout, env=self.environment)
+
+    def inside(self, *command: str | Path, timeout: float = 60) -> str:
+        """Run a command in the engine's network, where its published ports are."""
+        return run("nsenter", "--net", "-t", str(self._engine.pid), *command, timeout=timeout)
+
+    def publish(self, port: int) -> int:
+        """A free port of this machine's loopback interface that leads to a published port of the engine."""
+        ours = free_port()
+        request = {
+            "execute": "add_hostfwd",
+            "arguments": {
+                "proto": "tcp", "host_addr": "127.0.0.1", "host_port": ours,
+                "guest_addr": _GUEST, "guest_port": port,
+            },
+        }  # fmt: skip
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(self._api))
+            client.sendall(json.dumps(request).encode())
+            client.shutdown(socket.SHUT_WR)
+            answer = json.loads(client.makefile().read())
+        assert "error" not in answer, answer
+        return ours
+
+    def inspect(self, *names: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self("inspect", *names))
+        return found
+
+    def kill_process(self, container: str) -> None:
+        """SIGKILL to a container's first process, as when it crashes. What `docker kill` ends stays ended."""
+        inner = self.inspect(container)[0]["State"]["Pid"]
+        for process in self._engine.children(recursive=True):
+            if _pid_inside(process.pid, depth=1) == inner:
+                process.send_signal(signal.SIGKILL)
+                return
+        raise AssertionError(f"no process {inner} of {container}")
+
+    def stop(self) -> None:
+        """End the engine with all that it runs."""
+        engine = getattr(self, "_engine", None)
+        if engine is not None and engine.is_running():
+            engine.send_signal(signal.SIGKILL)  # it is the first process of its namespace: all end with it
+            engine.wait(30)
+        self._process.stop(timeout=30) if self._process.running() else None
+        if self._slirp is not None and self._slirp.running():
+            self._slirp.kill()
+        self._short.cleanup()
+        shutil.rmtree(self._folder / "data", ignore_errors=True)
+
+
+def _pid_inside(pid: int, *, depth: int) -> int | None:
+    """A process's id in the namespace that is `depth` below ours."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("NSpid:"):
+                ids = line.split()[1:]
+                return int(ids[depth]) if len(ids) > depth else None
+    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        return None
+    return None
+
+
+class Compose:
+    """A project of docker compose, v2 or 1.29, whichever is there."""
+
+    def __init__(
+        self, engine: ContainerEngine, project: str, files: Sequence[Path], env: Mapping[str, str]
+    ) -> None:
+        self.engine = engine
+        self._project = project
+        self._env = {**engine.environment, **env}
+        has_plugin = not subprocess.run(
+            [required("docker"), "compose", "version"], capture_output=True, check=False
+        ).returncode
+        program = [required("docker"), "compose"] if has_plugin else [required("docker-compose")]
+        self._command = [*program, "-p", project]
+        for file in files:
+            self._command += ["-f", str(file)]
+
+    def __call__(self, *arguments: str, timeout: float = 600) -> str:
+        return run(*self._command, *arguments, timeout=timeout, env=self._env)
+
+    def containers(self, service: str) -> list[str]:
+        """The ids of a service's containers."""
+        return self("ps", "-q", service).split()
+
+    def state(self, container: str) -> dict[str, Any]:
+        state: dict[str, Any] = self.engine.inspect(container)[0]["State"]
+        return state
+
+    def wait_healthy(self, *services: str, timeout: float = 120) -> None:
+        """Wait until every container of these services, or of all, is healthy."""
+
+        def healthy() -> bool:
+            ids = self("ps", "-q", *services).split()
+            return bool(ids) and all(
+                each["State"]["Running"] and each["State"]["Health"]["Status"] == "healthy"
+                for each in self.engine.inspect(*ids)
+            )
+
+        try:
+            wait_until(healthy, timeout=timeout, what=f"{', '.join(services) or 'all'} healthy")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self('ps')}\n{self('logs', '--tail=20')}") from None
