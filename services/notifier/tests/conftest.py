@@ -269,6 +269,28 @@ class Delivering:
                 await channel.close()
         return [process for process, _ in started]
 
+    async def command(self, *arguments: str, status: int = 0) -> tuple[str, str]:
+        """Run `moorage events` with the configuration of the last notifier: its output, and what it complains of."""
+        process = await self.start_command(*arguments)
+        async with asyncio.timeout(30):
+            out, err = await process.communicate()
+        assert process.returncode == status, out + err
+        return out.decode(), err.decode()
+
+    async def start_command(self, *arguments: str) -> asyncio.subprocess.Process:
+        config = self._folder / "events.json"
+        config.write_text(self._document)
+        return await asyncio.create_subprocess_exec(
+            Path(sys.executable).with_name("moorage"),
+            "events",
+            *arguments,
+            "-c",
+            config,
+            env=clean_environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
     async def holder(self, endpoint: str) -> str:
         """Which notifier has the lease of an endpoint."""
         async with asyncio.timeout(20):

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -326,11 +326,19 @@ async def _broker(config: Configuration, environ: Mapping[str, str]) -> AsyncIte
     from moorage.supervisor.broker import running_broker
     from moorage.supervisor.folders import runtime_folder
 
-    url = config.services.nats.url
+    url, hint = config.services.nats.url, ""
     if "url" not in config.services.nats.model_fields_set:
-        runtime = runtime_folder(data_dir(environ))
-        url = (None if runtime is None else running_broker(runtime)) or url
-    async with connected(BrokerURL.parse(url), "events") as jetstream:
+        folder = data_dir(environ)
+        runtime = runtime_folder(folder)
+        running = None if runtime is None else running_broker(runtime)
+        if running is None:
+            hint = f"; services.nats.url is not set, and no 'moorage up' runs with its data in {folder}"
+        url = running or url
+    async with AsyncExitStack() as stack:
+        try:
+            jetstream = await stack.enter_async_context(connected(BrokerURL.parse(url), "events"))
+        except ConnectionError as error:
+            raise ConnectionError(f"{error}{hint}") from error
         yield jetstream
 
 
