@@ -33,6 +33,7 @@ from moorage.rpc.health import WEBHOOKS, wait_until_serving
 from moorage.v1 import event_pb2_grpc
 from notifier.main import SERVICE
 from notifier.names import LEASE_BUCKET, consumer_name
+from support.commands import Command
 from support.processes import Process
 from support.registry import clean_environment
 from support.subscriber import Subscriber, subscribing
@@ -270,26 +271,17 @@ class Delivering:
         return [process for process, _ in started]
 
     async def command(self, *arguments: str, status: int = 0) -> tuple[str, str]:
-        """Run `moorage events` with the configuration of the last notifier: its output, and what it complains of."""
-        process = await self.start_command(*arguments)
-        async with asyncio.timeout(30):
-            out, err = await process.communicate()
-        assert process.returncode == status, out + err
-        return out.decode(), err.decode()
+        """Run `moorage events` with the last notifier's configuration: what it prints, and complains of."""
+        command = self.start_command(*arguments)
+        assert await asyncio.to_thread(command.wait) == status, command.out + command.err
+        return command.out, command.err
 
-    async def start_command(self, *arguments: str) -> asyncio.subprocess.Process:
+    def start_command(self, *arguments: str) -> Command:
         config = self._folder / "events.json"
         config.write_text(self._document)
-        return await asyncio.create_subprocess_exec(
-            Path(sys.executable).with_name("moorage"),
-            "events",
-            *arguments,
-            "-c",
-            config,
-            env=clean_environment(),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        command = Command(["events", *arguments, "-c", config], clean_environment())
+        self._stack.callback(command.kill)
+        return command
 
     async def holder(self, endpoint: str) -> str:
         """Which notifier has the lease of an endpoint."""
@@ -314,10 +306,11 @@ class Delivering:
                     break
                 await asyncio.sleep(0.02)
         assert state.messages == count
-        return [
-            await self.js.get_msg(DEAD_LETTER_STREAM, sequence)
-            for sequence in range(state.first_seq, state.last_seq + 1)
-        ]
+        found = []
+        for sequence in range(state.first_seq, state.last_seq + 1):
+            with contextlib.suppress(NotFoundError):  # it was replayed
+                found.append(await self.js.get_msg(DEAD_LETTER_STREAM, sequence))
+        return found
 
     def event(self, repository: str = "team/app", **fields: Any) -> Event:
         self._published += 1
