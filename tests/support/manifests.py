@@ -40,7 +40,9 @@ class Manifests:
         found = [
             each
             for each in self.of_kind(kind)
-            if re.fullmatch(re.escape(name) + (r"(-[a-z0-9]{10})?" if kind == "ConfigMap" else ""), name_of(each))
+            if re.fullmatch(
+                re.escape(name) + (r"(-[a-z0-9]{10})?" if kind == "ConfigMap" else ""), name_of(each)
+            )
         ]
         assert len(found) == 1, f"{len(found)} {kind} {name}"
         return found[0]
@@ -62,11 +64,32 @@ def render(folder: Path) -> Manifests:
     return Manifests(tuple(each for each in yaml.safe_load_all(text) if each), text)
 
 
+def customized(folder: Path, overlay: str, *, components: tuple[str, ...] = (), settings: str = "") -> Path:
+    """A kustomization of an operator's own on top of an overlay."""
+    relative = Path("/".join([".."] * (len(folder.parts) - 1))) / str(KUBERNETES)[1:]
+    document: dict[str, Any] = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "moorage",
+        "resources": [str(relative / "overlays" / overlay)],
+        "components": [str(relative / "components" / each) for each in components],
+    }
+    if settings:
+        (folder / "settings.env").write_text(settings)
+        document["configMapGenerator"] = [{"name": "settings", "behavior": "merge", "envs": ["settings.env"]}]
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(document))
+    return folder
+
+
 def _kustomize() -> list[str]:
     """The command that builds a kustomization, which is in kubectl; fails when there is only an old one."""
     kubectl = required("kubectl")
     said = subprocess.run(
-        [kubectl, "version", "--client", "-o", "json"], capture_output=True, text=True, timeout=30, check=False
+        [kubectl, "version", "--client", "-o", "json"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     ).stdout
     version = json.loads(said or "{}").get("kustomizeVersion", "")
     numbers = tuple(int(each) for each in re.findall(r"\d+", version)[:2])
@@ -106,7 +129,9 @@ def container_of(workload: Object) -> Object:
     return dict(container)
 
 
-def environment(container: Object, manifests: Manifests, secrets: Mapping[str, Mapping[str, bytes]], pod: str) -> dict[str, str]:
+def environment(
+    container: Object, manifests: Manifests, secrets: Mapping[str, Mapping[str, bytes]], pod: str
+) -> dict[str, str]:
     """The variables of a container: sources, values with `$(NAME)` in them, secrets, the pod's name."""
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):

@@ -1,10 +1,10 @@
-"""Rendered manifests as processes: each pod with an address, a root, volumes, limits and a firewall of its own.
+"""Rendered manifests as processes: each pod with an address, a root, volumes, a user and a firewall of its own.
 
-No cluster runs in a test, so this does by namespaces what a node does: a pod is a network namespace on a bridge, its
-container a process tree with a read-only root, the volumes where the manifest mounts them, the user, group and
-capabilities of its security context, and the network policies as packet filters. dnsmasq is the cluster's DNS. The
-programs are those of the working tree; everything else about them comes from the manifest. What it does not
-understand it refuses.
+No cluster runs in a test, so this does by namespaces what a node does. A pod is a network namespace on a bridge.
+Its container is a process tree with a read-only root, the volumes where the manifest mounts them, and the user,
+group and capabilities of its security context. Network policies are packet filters, and dnsmasq is the cluster's
+DNS. The programs are those of the working tree; everything else about them comes from the manifest. What this
+does not understand it refuses.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -55,7 +55,7 @@ _DNS, _PROMETHEUS, _CLIENT, _NODE = 1, 252, 253, 254
 _PATH = f"{sys.prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What a container has of the host's /etc.
-_ETC = "passwd group nsswitch.conf host.conf ld.so.cache ld.so.conf ld.so.conf.d ssl services protocols localtime"
+_ETC = "passwd group nsswitch.conf host.conf ld.so.cache ld.so.conf ld.so.conf.d ssl services protocols"
 
 
 class Cluster:
@@ -94,12 +94,16 @@ class Cluster:
         self._hosts = self.folder / "hosts"
         self._hosts.write_text("")
         self._hosts.chmod(0o644)
-        options = ["--keep-in-foreground", "--no-resolv", "--no-hosts", f"--addn-hosts={self._hosts}", "--local-ttl=1"]
+        options = [
+            "--keep-in-foreground",
+            "--no-resolv",
+            "--no-hosts",
+            f"--addn-hosts={self._hosts}",
+            "--local-ttl=1",
+        ]
         options += ["--local=/cluster.local/", "--bind-interfaces", f"--listen-address={self.address(_DNS)}"]
         options += ["--conf-file=/dev/null", "--pid-file=", "--user=root", "--log-facility=-"]
-        self._dns = Process(
-            [*inside[:2], required("dnsmasq"), *options], log=self.folder / "dns.log"
-        )
+        self._dns = Process([*inside[:2], required("dnsmasq"), *options], log=self.folder / "dns.log")
 
     def address(self, last: int) -> str:
         return f"{self._network}.{last}"
@@ -181,16 +185,24 @@ class Cluster:
 
     def replace(self, pod: Pod) -> Pod:
         """Let a new pod take a pod's place, in the order of its workload's strategy; gives the new one."""
-        surge = pod.workload["kind"] == "Deployment" and pod.workload["spec"]["strategy"].get("type") != "Recreate"
+        surge = (
+            pod.workload["kind"] == "Deployment"
+            and pod.workload["spec"]["strategy"].get("type") != "Recreate"
+        )
         if not surge:
             self.delete(pod)
+        new = self.start_again(pod)
+        self.wait_ready(new)
+        if surge:
+            self.delete(pod)
+        return new
+
+    def start_again(self, pod: Pod) -> Pod:
+        """Start a pod like another one, with an address of its own and the same claims."""
         new = Pod(self, pod.workload, pod.ordinal)
         self.pods.append(new)
         self._renew()
         new.start()
-        self.wait_ready(new)
-        if surge:
-            self.delete(pod)
         return new
 
     def delete(self, pod: Pod) -> float:
@@ -211,7 +223,9 @@ class Cluster:
     def _publish(self) -> None:
         lines = []
         for service in self.manifests.of_kind("Service"):
-            lines += [f"{address} {name_of(service)}.{DOMAIN}\n" for address in self.endpoints(name_of(service))]
+            lines += [
+                f"{address} {name_of(service)}.{DOMAIN}\n" for address in self.endpoints(name_of(service))
+            ]
         for pod in self.pods:
             # A StatefulSet's pods have names of their own.
             if service := pod.workload["spec"].get("serviceName"):
@@ -269,7 +283,7 @@ class Pod:
     name: str = ""
     _process: Process | None = None
     _started: float = 0.0
-    _first_ready: float = field(default=0.0)
+    _has_started: bool = False
 
     def __post_init__(self) -> None:
         stateful = self.workload["kind"] == "StatefulSet"
@@ -352,7 +366,7 @@ class Pod:
             "done",
             "mount -o bind,ro /usr usr; mount --rbind /dev dev; mount -t proc proc proc",
             f"for each in {_ETC}; do if [ -e /etc/$each ]; then cp -aL /etc/$each etc/; fi; done",
-            f"printf 'nameserver {self.cluster.dns}\\nsearch {DOMAIN}\\noptions ndots:5\\n' > etc/resolv.conf",
+            f"printf 'nameserver {self.cluster.dns}\\nsearch {DOMAIN}\\n' > etc/resolv.conf",
             f"printf '127.0.0.1 localhost\\n{self.address} {self.name}\\n' > etc/hosts",
         ]
         volumes = {each["name"]: each for each in self.spec.get("volumes", [])}
@@ -433,12 +447,11 @@ class Pod:
     def probe(self) -> None:
         """Ask for readiness as the manifest says. A pod that does not start in time is an error."""
         startup = self.container.get("startupProbe")
-        if not self._first_ready and startup is not None:
-            if not self.passes("startupProbe"):
-                limit = startup["failureThreshold"] * startup["periodSeconds"]
-                assert time.monotonic() - self._started < limit, f"{self.name} did not start:\n{self.tail()}"
-                return
-        self._first_ready = self._first_ready or time.monotonic()
+        if not self._has_started and startup is not None and not self.passes("startupProbe"):
+            limit = startup["failureThreshold"] * startup["periodSeconds"]
+            assert time.monotonic() - self._started < limit, f"{self.name} did not start:\n{self.tail()}"
+            return
+        self._has_started = True
         self.ready = self.passes("readinessProbe")
 
     def passes(self, kind: str) -> bool:
@@ -453,7 +466,7 @@ class Pod:
             case {"grpc": {"port": port}}:
                 return self._serves(port, probe["grpc"].get("service", ""), timeout)
             case {"exec": {"command": command}}:
-                return self._execute(command, timeout=timeout) == 0
+                return self.execute(command, timeout=timeout) == 0
             case _:
                 raise AssertionError(f"not read here: {probe}")
 
@@ -469,7 +482,10 @@ class Pod:
         """Whether a TCP connection from this pod to another one comes about."""
         code = f"import socket; socket.create_connection(({other.address!r}, {port}), 1)"
         done = subprocess.run(
-            [*self._in_network, sys.executable, "-S", "-c", code], capture_output=True, timeout=30, check=False
+            [*self._in_network, sys.executable, "-S", "-c", code],
+            capture_output=True,
+            timeout=30,
+            check=False,
         )
         assert done.returncode == 0 or b"imed out" in done.stderr or b"refused" in done.stderr, done.stderr
         return done.returncode == 0
@@ -495,11 +511,20 @@ class Pod:
                 return False
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
-    def _execute(self, command: Iterable[str], *, timeout: float) -> int:
-        """Run a command in the running container, as its user; gives its status, 124 when it takes too long."""
+    def execute(self, command: Iterable[str], *, timeout: float = 30) -> int:
+        """Run a command in the running container, as its user; gives its status, 124 for none in time."""
         context = self.spec["securityContext"]
         user = [f"--reuid={context['runAsUser']}", f"--regid={context['runAsGroup']}", "--clear-groups"]
-        inside = ["nsenter", f"--target={self.first.pid}", "--mount", "--net", "--uts", "--pid", "--root", "--wd=/"]
+        inside = [
+            "nsenter",
+            f"--target={self.first.pid}",
+            "--mount",
+            "--net",
+            "--uts",
+            "--pid",
+            "--root",
+            "--wd=/",
+        ]
         try:
             return subprocess.run(
                 [*inside, "setpriv", *user, "--", *command],
@@ -518,7 +543,7 @@ class Pod:
         grace = self.spec["terminationGracePeriodSeconds"]
         hook = self.container.get("lifecycle", {}).get("preStop")
         if hook is not None:
-            status = self._execute(hook["exec"]["command"], timeout=grace)
+            status = self.execute(hook["exec"]["command"], timeout=grace)
             assert status == 0, f"the hook of {self.name} ended with {status}"
         self.first.send_signal(signal.SIGTERM)
         left = grace - (time.monotonic() - began)
@@ -583,7 +608,9 @@ class Pod:
     def _peers(self, peer: Object) -> list[str]:
         match peer:
             case {"podSelector": selector, **rest} if not rest:
-                return [pod.address for pod in self.cluster.pods if selects(selector, labels_of(pod.workload))]
+                return [
+                    pod.address for pod in self.cluster.pods if selects(selector, labels_of(pod.workload))
+                ]
             case {"namespaceSelector": selector, **rest} if not rest:
                 known = {"kube-system": self.cluster.dns, "monitoring": self.cluster.prometheus}
                 return [
