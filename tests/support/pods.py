@@ -1,10 +1,10 @@
-"""Rendered manifests as processes: each pod with an address, a root, volumes, a user and a firewall of its own.
+"""Rendered manifests as processes: each pod with a network, a root, volumes and a user of its own.
 
-No cluster runs in a test, so this does by namespaces what a node does. A pod is a network namespace on a bridge.
-Its container is a process tree with a read-only root, the volumes where the manifest mounts them, and the user,
-group and capabilities of its security context. Network policies are packet filters, and dnsmasq is the cluster's
-DNS. The programs are those of the working tree; everything else about them comes from the manifest. What this
-does not understand it refuses.
+No cluster runs in a test, so this does by namespaces what a node does. A pod is a network namespace on a
+bridge. Its container is a process tree with a read-only root, the volumes where the manifest mounts them, and
+the user, group and capabilities of its security context. Network policies are packet filters, and dnsmasq is
+the cluster's DNS. The programs are those of the working tree; everything else about them comes from the
+manifest. What this does not understand it refuses.
 """
 
 from __future__ import annotations
