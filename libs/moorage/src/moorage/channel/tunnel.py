@@ -4,9 +4,9 @@ Whoever works with a connection of the data channel does so by its descriptor, w
 connection do not come out of. So each connection gets a pair of sockets: one end of it stands for the
 connection, and what passes at the other is carried through TLS.
 
-Within TLS the bytes are cut into pieces, each with its length (four bytes, the most significant first) before
-it. A length of 0 says that nothing more comes from this side, as a shut down socket does: what ends without it
-was cut off.
+Within TLS the bytes are cut into pieces, each with its length (four bytes, the most significant first)
+before it. A length of 0 says that nothing more comes from this side, as a shut down socket does: what ends
+without it was cut off.
 """
 
 from __future__ import annotations

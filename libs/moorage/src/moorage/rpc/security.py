@@ -1,4 +1,4 @@
-"""Mutual TLS between services over TCP, on gRPC and on the data port: who a service is, and who may call what.
+"""Mutual TLS between services, on gRPC and the data port: who a service is, and who may call what.
 
 A service's certificate says by a DNS name who it is: `blob.moorage` is the blob service, wherever it runs.
 The caller takes an answer only from a server with the name of the service that it wants, and the server takes
