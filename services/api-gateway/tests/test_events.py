@@ -267,7 +267,7 @@ def test_references_stand_in_events_of_manifests_when_they_are_asked_for(
     start, repository: str, events
 ) -> None:
     registry = start(includereferences=True)
-    digest, content = registry.push_image(repository, "v1")
+    _, content = registry.push_image(repository, "v1")
     registry.client.get(f"/v2/{repository}/manifests/v1", headers=ACCEPT)
     manifest = json.loads(content)
     expected = [manifest["config"], *manifest["layers"]]
@@ -294,7 +294,7 @@ def test_an_address_that_a_trusted_proxy_forwards_has_no_port(
 
 def test_head_requests_can_be_left_out(start, repository: str, events) -> None:
     registry = start(ignorehead=True)
-    digest, _ = registry.push_image(repository, "v1")
+    registry.push_image(repository, "v1")
     blob = registry.push_blob(repository, b"a blob")
     registry.client.head(f"/v2/{repository}/manifests/v1", headers=ACCEPT)
     registry.client.head(f"/v2/{repository}/blobs/{blob}")
