@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from starlette.routing import BaseRoute
 
 from api_gateway.access import AccessController
+from api_gateway.openroute import OpenRoute
 from api_gateway.tokens.accounts import accounts_in, check_accounts
 from api_gateway.tokens.acl import AccessList
 from api_gateway.tokens.attempts import Attempts
@@ -37,7 +37,7 @@ class TokenServing:
     controller: AccessController
     listing: Listing
 
-    def routes(self, origins: Origins, stall: float) -> list[BaseRoute]:
+    def routes(self, origins: Origins, stall: float) -> list[OpenRoute]:
         """Where clients get tokens, and verifiers the keys."""
         return [
             TokenRoute(self.path, self.tokens, origins, stall, service=self.service),
