@@ -1,4 +1,4 @@
-"""Every acknowledged change is in the event stream, in order, whatever is killed, paused and started again."""
+"""Every acknowledged change is in the event stream, in order, whatever is killed, paused or restarted."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A Docker Engine with networks, published ports and all, that touches nothing of this machine.
 
 dockerd runs in namespaces of its own (network, processes, mounts): its bridges, firewall rules and containers
-are not this machine's, and end with it. slirp4netns is its way out (packages for the builds), and leads ports of
-this machine's loopback interface to it.
+are not this machine's, and end with it. slirp4netns is its way out (packages for the builds), and leads ports
+of this machine's loopback interface to it.
 """
 
 from __future__ import annotations

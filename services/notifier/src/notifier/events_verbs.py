@@ -1,4 +1,4 @@
-"""placeholder"""
+"""The verbs `moorage events`."""
 
 import typer
 
@@ -7,4 +7,4 @@ app = typer.Typer(name="events")
 
 @app.callback()
 def _e() -> None:
-    """X"""
+    """Look at registry events and their endpoints."""

@@ -199,8 +199,8 @@ class Place:
         if info.config.ack_wait == self._takeover and info.config.max_ack_pending == MOST_HELD:
             return info
         changed = info.config.evolve(ack_wait=self._takeover, max_ack_pending=MOST_HELD)
-        info = await self._jetstream.add_consumer(name.stream, changed)
-        return info
+        adapted: ConsumerInfo = await self._jetstream.add_consumer(name.stream, changed)
+        return adapted
 
     async def _ask_always(self) -> None:
         while True:

@@ -197,8 +197,8 @@ class _Client(Client):
         self._demand_encryption(url)
         if self.max_payload < LARGEST_MESSAGE:
             raise ConnectionError(
-                f"the broker takes messages of {self.max_payload} bytes at most; events need {LARGEST_MESSAGE}: "
-                "raise its max_payload"
+                f"the broker takes messages of {self.max_payload} bytes at most; "
+                f"events need {LARGEST_MESSAGE}: raise its max_payload"
             )
 
     def _demand_encryption(self, url: BrokerURL) -> None:

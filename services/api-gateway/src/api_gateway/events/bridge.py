@@ -133,7 +133,7 @@ class Bridge:
 
 
 def source_of(config: Configuration) -> Source:
-    """This process as the source of events: the host's name with the port that clients reach, and a new id."""
+    """The process as the source of events: its host's name with the port that clients reach, and a new id."""
     host = socket.gethostname()
     if config.http.net == "tcp":
         port = split_host_port(config.http.addr)[1]

@@ -1,13 +1,13 @@
 """The outbox: events on this machine's disk that JetStream does not have yet.
 
-One SQLite file, in a folder that all processes of a gateway share. An event is in it, on disk, before `append`
-returns; concurrent appends go as one transaction, in the order in which they came.
+One SQLite file, in a folder that all processes of a gateway share. An event is in it, on disk, before
+`append` returns; concurrent appends go as one transaction, in the order in which they came.
 
-Beside it stands a small file that all processes map, so that they see without a system call whether anything is
-in the outbox. It changes under the database's write lock only: it says that something is there before the
-transaction that puts the first event there commits, and that nothing is there after the one that took the last
-event out has. Whatever dies in between, it errs on the side of saying that something is there, and the next one
-who drains corrects it.
+Beside it stands a small file that all processes map, so that they see without a system call whether anything
+is in the outbox. It changes under the database's write lock only: it says that something is there before the
+transaction that puts the first event there commits, and that nothing is there after the one that took the
+last event out has. Whatever dies in between, it errs on the side of saying that something is there, and the
+next one who drains corrects it.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _T = TypeVar("_T")
 _DATABASE = "events.db"
 _STATE = "state"
 
-# The format of the database; another number is another version's.
+# The format of the database, as the schema has it; another number is another version's.
 _VERSION = 1
 
-_SCHEMA = f"""
+_SCHEMA = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS events (
   position INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -50,13 +50,17 @@ CREATE TABLE IF NOT EXISTS events (
   subject TEXT NOT NULL,
   body BLOB NOT NULL
 );
-CREATE TABLE IF NOT EXISTS totals (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), events INTEGER, bytes INTEGER);
+CREATE TABLE IF NOT EXISTS totals (
+  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+  events INTEGER,
+  bytes INTEGER
+);
 INSERT OR IGNORE INTO totals VALUES (1, 0, 0);
-PRAGMA user_version = {_VERSION};
+PRAGMA user_version = 1;
 COMMIT;
 """
 
-# Seconds that one process waits for another's transaction, and that a change waits until its events are there.
+# Seconds that one process waits for another's transaction, and that a change waits for its own.
 _BUSY = 5.0
 _APPEND_TIMEOUT = 10.0
 
@@ -127,7 +131,7 @@ def prepare_folder(folder: Path) -> None:
 
 
 class Outbox:
-    """The outbox of a gateway. All but `state` and `is_empty` run in a thread of its own; raises OutboxError."""
+    """The outbox of a gateway. All but `state` and `is_empty` run in its thread, and raise OutboxError."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -206,7 +210,9 @@ class Outbox:
                     await self._run(partial(self._insert, messages))
                 except OutboxError as error:
                     self._failed_until = time.monotonic() + _RECOVERY
-                    log.error("the outbox cannot be written", folder=str(self._folder), reason=str(error))
+                    log.error(  # noqa: TRY400  the reason is in words
+                        "the outbox cannot be written", folder=str(self._folder), reason=str(error)
+                    )
                     for _, appended in batch:
                         if not appended.done():
                             appended.set_exception(OutboxError(str(error)))
@@ -232,9 +238,7 @@ class Outbox:
             path, timeout=_BUSY, isolation_level=None, check_same_thread=False, cached_statements=32
         )
         try:
-            found = self._database.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, _VERSION):
-                raise OutboxError(f"{path}: of another version ({found})")
+            found = _version(self._database, path)
             self._database.execute("PRAGMA journal_mode = WAL")
             # A transaction is on the disk when it has committed.
             self._database.execute("PRAGMA synchronous = FULL")
@@ -312,3 +316,11 @@ class Outbox:
         events, size = database.execute("SELECT events, bytes FROM totals").fetchone()
         oldest = database.execute("SELECT recorded FROM events ORDER BY position LIMIT 1").fetchone()
         return OutboxState(events, size, oldest[0] if oldest else 0.0)
+
+
+def _version(database: sqlite3.Connection, path: Path) -> int:
+    """The format of what is there, 0 for nothing; raises OutboxError for one that is not known."""
+    found: int = database.execute("PRAGMA user_version").fetchone()[0]
+    if found not in (0, _VERSION):
+        raise OutboxError(f"{path}: of another version ({found})")
+    return found
