@@ -74,7 +74,8 @@ class Up:
             lambda: (
                 not process.running() or "Moorage is ready at " in process.log.read_text(errors="replace")
             ),
-            timeout=60,
+            # One that ends is seen at once; on a busy machine four services take their time.
+            timeout=180,
             what="moorage up is ready",
         )
         assert process.running(), f"moorage up ended:\n{process.tail()}"
