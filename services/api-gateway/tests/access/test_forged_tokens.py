@@ -183,7 +183,7 @@ def made_of_good_ones(draw: st.DrawFn) -> str:
     else:
         return draw(
             st.sampled_from(EXPIRED)
-            | st.sampled_from(["", ".", "=", "==", "\0", " ", "A", "_"]).map(good.__add__)
+            | st.sampled_from([".", "=", "==", "\0", " ", "A", "_"]).map(good.__add__)
             | st.sampled_from([".", " ", "A"]).map(lambda before: before + good)
         )
     forged = ".".join(parts)

@@ -17,6 +17,7 @@ from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from api_gateway.access.challenge import challenge
+from api_gateway.access.htpasswd.attempts import TooManyFailuresError
 from api_gateway.connection import ClientDisconnectedError
 from api_gateway.headers import HeaderList, field
 from api_gateway.openroute import OpenRoute
@@ -26,7 +27,7 @@ from api_gateway.request import Request
 from api_gateway.tokens.forms import PASSWORD, MalformedFormError, basic_credentials, parse_form
 from api_gateway.tokens.keys import KeyRing
 from api_gateway.tokens.scopes import InvalidScopeError, parse_scopes
-from api_gateway.tokens.service import Issued, LoginRefusedError, TokenService, TooManyFailuresError
+from api_gateway.tokens.service import Issued, LoginRefusedError, TokenService
 from api_gateway.urls import Origins
 from moorage.errors import ErrorCode, RegistryError
 
