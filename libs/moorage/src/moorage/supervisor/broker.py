@@ -75,7 +75,8 @@ class EmbeddedBroker:
             'host: "127.0.0.1"',
             f"port: {self._port or -1}",
             f"ports_file_dir: {_quoted(self._runtime)}",
-            f"jetstream {{ store_dir: {_quoted(self._data)} }}",
+            # What it has acknowledged is on the disk, and outlives a loss of power.
+            f"jetstream {{ store_dir: {_quoted(self._data)}, sync_interval: always }}",
             f'authorization {{ user: {USER}, password: "{self._password}" }}',
         )
         _write_private(self._configuration, "\n".join(lines) + "\n")
