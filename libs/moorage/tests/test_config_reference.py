@@ -38,6 +38,9 @@ VALUES: dict[str, Any] = {
     "http.addr": "localhost:5001",
     "http.net": "tcp",
     "http.host": "https://registry.example.com",
+    "http.tls.ciphersuites": ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"],
+    "http.tls.clientauth": "verify-client-cert-if-given",
+    "http.tls.minimumtls": "tls1.3",
     "http.prefix": "/prefix/",
     "http.debug.addr": "localhost:5002",
     "http.debug.prometheus.path": "/prometheus",
@@ -78,6 +81,7 @@ WITH: dict[str, dict[str, Any]] = {
     "auth.silly": {"realm": "a", "service": "b"},
     "auth.htpasswd": {"realm": "a", "path": "/x"},
     "auth.token": {"realm": "https://a.example/", "service": "b", "issuer": "c", "jwks": "/x"},
+    "http.tls": {"certificate": "/c", "key": "/k", "clientcas": ["/a"]},
     "redis": {"addr": "localhost:6379"},
     "redis.tls": {"certificate": "/c", "key": "/k"},
 }
