@@ -118,7 +118,7 @@ def test_docker_gets_its_tokens_from_another_server(
     with pytest.raises(AssertionError, match=REFUSED):
         engine(*nobody, "pull", private)
     # The scopes that the challenges named are what the engine asked for.
-    asked = {sorted_actions(scope) for query in server.asked for scope in query.get("scope", [])}
+    asked = {in_order(scope) for query in server.asked for scope in query.get("scope", [])}
     assert {"repository:public/app:pull,push", "repository:ann/app:pull"} <= asked
     assert {service for query in server.asked for service in query["service"]} == {server.issuer.service}
 
@@ -166,9 +166,10 @@ def test_keys_are_changed_without_a_restart(tmp_path: Path) -> None:
         )
 
 
-def sorted_actions(text: str) -> str:
-    """A scope or a challenge with the actions of each resource in order: others give them in any."""
-    return re.sub(r"[a-z]+(?:,[a-z]+)+", lambda match: ",".join(sorted(match[0].split(","))), text)
+def in_order(text: str) -> str:
+    """A scope, or a challenge with one, with resources and actions in order: others give them in any."""
+    text = re.sub(r"[a-z]+(?:,[a-z]+)+", lambda match: ",".join(sorted(match[0].split(","))), text)
+    return re.sub(r'(?<=scope=")[^"]*', lambda match: " ".join(sorted(match[0].split())), text)
 
 
 ASKED = [
@@ -190,7 +191,7 @@ ASKED = [
 def test_challenges_are_those_of_docker_registry(
     server: TokenServer, guarded: Up, guarded_peer: DockerRegistry, method: str, path: str
 ) -> None:
-    """To the letter but for the order of actions, so that whatever client knows the one knows the other."""
+    """To the letter but for the order of scopes, so that whatever client knows the one knows the other."""
     issuer = server.issuer
     for headers in (
         {},
@@ -210,7 +211,7 @@ def refusal(answer: httpx.Response) -> tuple[int, str, list[dict[str, Any]]]:
     errors = answer.json()["errors"] if answer.status_code == 401 and answer.content else []
     return (
         answer.status_code,
-        sorted_actions(answer.headers.get("www-authenticate", "")),
+        in_order(answer.headers.get("www-authenticate", "")),
         [{name: value for name, value in error.items() if value is not None} for error in errors],
     )
 
