@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import re
 import socket
 import sys
 import time
@@ -298,17 +299,29 @@ async def test_parameters_that_make_no_sense_are_told(query: str) -> None:
     assert answer.text.startswith(("seconds must be", "format must be"))
 
 
+class Debugger:
+    """Waits in a coroutine of a coroutine."""
+
+    async def outer(self) -> None:
+        await self.inner()
+
+    async def inner(self) -> None:
+        await asyncio.Event().wait()
+
+
 async def test_tasks_and_threads_are_shown_where_they_stand() -> None:
-    waiting = [asyncio.create_task(asyncio.Event().wait(), name=f"waiter-{number}") for number in range(3)]
+    waiting = [asyncio.create_task(Debugger().outer(), name=f"waiter-{number}") for number in range(3)]
     async with served() as client:
         tasks = (await client.get("/debug/pprof/tasks")).text
         threads = (await client.get("/debug/pprof/threads")).text
         index = (await client.get("/debug/pprof/")).text
     for task in waiting:
         task.cancel()
-    assert "waiter-0, waiter-1, waiter-2" in tasks
+    assert "3 x waiter-0, waiter-1, waiter-2" in tasks
+    # Down to what is awaited, not only the task's own coroutine.
+    assert re.search(r"in Debugger\.outer\n.*\n.*in Debugger\.inner\n", tasks)
     assert "MainThread" in threads
-    assert "test_tasks_and_threads" not in threads or "stacks.py" in threads
+    assert "in test_tasks_and_threads" not in threads
     assert "/debug/pprof/heap" in index
 
 

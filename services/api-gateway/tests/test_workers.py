@@ -318,7 +318,7 @@ def test_the_debug_listener_asks_the_worker_that_is_named(serve) -> None:
     assert everyone["process"]["pid"] == gateway.process.pid
     assert {each["process"]["pid"] for each in everyone["workers"].values()} == workers
     # A worker that serves is the one to look into, unless somebody says.
-    assert "_be_inspected" in gateway.debug("/debug/pprof/tasks").text
+    assert "_be_inspected" in gateway.debug("/debug/pprof/tasks").text, gateway.said
     assert "_be_inspected" not in gateway.debug("/debug/pprof/tasks?worker=0").text
     assert gateway.debug("/debug/pprof/heap?seconds=0.05&worker=2").status_code == 200
     answer = gateway.debug("/debug/pprof/threads?worker=3")
