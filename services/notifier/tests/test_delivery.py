@@ -15,7 +15,7 @@ from nats.js.errors import NotFoundError
 from moorage.events import Event
 from moorage.events.subjects import DEAD_LETTER_STREAM, STREAM
 from notifier.names import REPLAY_STREAM, consumer_name, replay_subject
-from support.subscriber import Request, Subscriber, answer
+from support.subscriber import Request, Subscriber, accepting, answer
 
 
 def first_deliveries(subscriber: Subscriber, repository: str) -> list[str]:
@@ -27,19 +27,6 @@ def first_deliveries(subscriber: Subscriber, repository: str) -> list[str]:
         if event["target"]["repository"] == repository
     ]
     return list(dict.fromkeys(came))
-
-
-def accepting(subscriber: Subscriber, refuse) -> None:
-    """Refuse with 500 what `refuse` is true of, and note what is accepted."""
-
-    async def behave(request: Request, writer: asyncio.StreamWriter) -> None:
-        if refuse(request):
-            await answer(500)(request, writer)
-        else:
-            subscriber.accepted.append(request)
-            await answer(200)(request, writer)
-
-    subscriber.behave = behave
 
 
 def in_order(subscriber: Subscriber, events: Iterable[Event]) -> bool:
@@ -143,7 +130,7 @@ async def test_what_stays_away_longer_is_delivered_when_it_is_back(delivering) -
     await delivering.publish(*events)
     await running.webhooks(well=False)
     assert await running.healthy()
-    accepting(subscriber, lambda _: False)
+    accepting(subscriber)
     await subscriber.start()
     await subscriber.until(lambda: len(accepted(subscriber)) == 30)
     await running.webhooks(well=True)
@@ -272,7 +259,7 @@ async def test_what_a_notifier_has_in_hand_when_it_stops_is_delivered_first_by_t
     events = [delivering.event(f"app{number % 3}") for number in range(30)]
     await delivering.publish(*events[:20])
     await subscriber.has(1)
-    accepting(subscriber, lambda _: False)
+    accepting(subscriber)
     await running.stop()
     await delivering.publish(*events[20:])
     started = time.monotonic()
@@ -323,7 +310,7 @@ async def test_an_event_whose_acknowledgement_was_lost_is_not_sent_again(deliver
 
 async def test_two_notifiers_share_the_work_and_one_that_is_killed_is_replaced(delivering) -> None:
     subscriber = await delivering.subscriber()
-    accepting(subscriber, lambda _: False)
+    accepting(subscriber)
     settings = {"url": subscriber.url}
     notifiers = await delivering.processes(2, settings)
     events = [delivering.event(f"app{number % 3}") for number in range(400)]
@@ -346,7 +333,7 @@ async def test_a_notifier_that_was_stopped_for_a_while_does_not_disturb_the_one_
     delivering,
 ) -> None:
     subscriber = await delivering.subscriber()
-    accepting(subscriber, lambda _: False)
+    accepting(subscriber)
     notifiers = await delivering.processes(2, {"url": subscriber.url})
     events = [delivering.event(f"app{number % 3}") for number in range(300)]
     await delivering.publish(*events[:50])
@@ -363,7 +350,7 @@ async def test_a_notifier_that_was_stopped_for_a_while_does_not_disturb_the_one_
 
 async def test_a_message_that_another_client_took_holds_up_what_follows_until_it_is_back(delivering) -> None:
     subscriber = await delivering.subscriber()
-    accepting(subscriber, lambda _: False)
+    accepting(subscriber)
     running = await delivering.notifier({"url": subscriber.url})
     events = [delivering.event() for _ in range(11)]
     await delivering.publish(events[0])

@@ -154,10 +154,10 @@ class Delivery:
                 self._jetstream,
                 self._endpoint.name,
                 message.msg.data,
-                None,
                 reason="not an event",
                 attempts=0,
                 stored=message.stored.timestamp(),
+                receipt=str(message),
             )
             await message.done()
 
@@ -280,10 +280,10 @@ class Delivery:
                     self._jetstream,
                     self._endpoint.name,
                     waiting.event.encode(),
-                    waiting.event,
                     reason=reason,
                     attempts=waiting.attempts,
                     stored=waiting.stored,
+                    receipt=str(waiting.receipt),
                 )
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 log.warning(

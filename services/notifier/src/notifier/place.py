@@ -24,6 +24,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from notifier.concurrency import until_one_ends
+from notifier.names import ENDPOINT_METADATA
 from notifier.sequencer import Delivered, Sequencer
 
 log = structlog.get_logger("notifier.place")
@@ -90,6 +91,10 @@ class Message:
         self.deliveries = meta.num_delivered or 1
         self.stored = meta.timestamp
         self.msg = msg
+
+    def __str__(self) -> str:
+        """What tells it from every other message, also of a stream that was made anew."""
+        return f"{self._place.name.stream}.{self.sequence}.{self.stored.timestamp():.6f}"
 
     async def done(self) -> None:
         """It is never to come again. Should the broker not hear of it, it is skipped when it comes."""
@@ -188,7 +193,7 @@ class Place:
             opt_start_time=(
                 datetime.now(UTC) - timedelta(seconds=_HEAD_START) if name.subject is None else None
             ),
-            metadata={"moorage.endpoint": name.endpoint},
+            metadata={ENDPOINT_METADATA: name.endpoint},
         )
         try:
             info: ConsumerInfo = await self._jetstream.consumer_info(name.stream, name.consumer)

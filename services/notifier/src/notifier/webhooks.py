@@ -130,6 +130,8 @@ class Webhook:
             "holder": self._holder,
             "breaker": "open" if self.breaker.is_open else "closed",
             "failures": self.breaker.failures,
+            "url": _shown(self.endpoint.url),
+            "reason": self.statistics.last_failure,
         }
 
 

@@ -168,11 +168,6 @@ def _tls(configuration: Configuration) -> Iterator[Finding]:
     services = configuration.services
     for key, sentence in services.tls.problems():
         yield Finding(("services", "tls", key), sentence)
-    if services.tls.is_on and services.blob.dataport:
-        yield Finding(
-            ("services", "blob", "dataport"),
-            "must be left out with services.tls: what passes there is not encrypted; bytes take gRPC instead",
-        )
 
 
 def _blob_workers(configuration: Configuration) -> Iterator[Finding]:
