@@ -139,7 +139,8 @@ def test_opentelemetry_s_machinery_is_not_imported_while_tracing_is_off() -> Non
         "from moorage import logging\n"
         "logging.configure(level='info', formatter='json', fields={}, service='gateway')\n"
         "import structlog; structlog.get_logger().info('a line')\n"
-        "print([name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))])\n"
+        "machinery = ('opentelemetry.sdk', 'opentelemetry.exporter')\n"
+        "print([name for name in sys.modules if name.startswith(machinery)])\n"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
