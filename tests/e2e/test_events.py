@@ -83,5 +83,8 @@ def test_a_gateway_that_can_have_no_outbox_does_not_start(tmp_path: Path, path: 
         f"notifications: {{events: {{publish: true}}, outbox: {{path: {path}}}}}\n"
     )
     gateway = Command(["serve", "gateway", "-c", config], clean_environment())
-    assert gateway.wait() == 2
-    assert "notifications.outbox.path: cannot be used" in gateway.err
+    try:
+        assert gateway.wait() == 2
+        assert "notifications.outbox.path: cannot be used" in gateway.err
+    finally:
+        gateway.kill()
