@@ -69,12 +69,14 @@ class Up:
         self.process = self._start()
 
     def _start(self) -> Process:
-        process = Process([_MOORAGE, "up"], log=self.folder / "moorage.log", env=self.env)
+        log = self.folder / "moorage.log"
+        # One that ran here before was ready, too.
+        before = log.stat().st_size if log.exists() else 0
+        process = Process([_MOORAGE, "up"], log=log, env=self.env)
         wait_until(
-            lambda: (
-                not process.running() or "Moorage is ready at " in process.log.read_text(errors="replace")
-            ),
-            timeout=60,
+            lambda: not process.running() or b"Moorage is ready at " in log.read_bytes()[before:],
+            # One that ends is seen at once; on a busy machine four services take their time.
+            timeout=180,
             what="moorage up is ready",
         )
         assert process.running(), f"moorage up ended:\n{process.tail()}"

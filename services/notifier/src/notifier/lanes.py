@@ -17,7 +17,7 @@ from moorage.events import Event
 
 
 class Receipt(Protocol):
-    """Where an event came from, and where to say that it is done."""
+    """Where an event came from, and where to say that it is done. `str` is the same whenever it comes."""
 
     async def done(self) -> None:
         """The event is never to come again."""
