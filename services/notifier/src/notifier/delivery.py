@@ -20,6 +20,7 @@ from nats.js import JetStreamContext
 from moorage.config.endpoints import Endpoint
 from moorage.events import Event, InvalidEventError
 from moorage.events.subjects import STREAM
+from notifier.bookmarks import Bookmarks
 from notifier.breaker import Breaker, Permit
 from notifier.concurrency import until_one_ends
 from notifier.dead_letters import bury
@@ -62,6 +63,7 @@ class Delivery:
         done: dict[str, Done],
         jetstream: JetStreamContext,
         lease: Lease,
+        bookmarks: Bookmarks,
         takeover: float,
         changed: Callable[[], None],
     ) -> None:
@@ -88,10 +90,11 @@ class Delivery:
                 done=done.setdefault(name.stream, Done()),
                 passed_on=self._arrived,
                 lost=self._lost,
+                bookmarks=kept,
             )
-            for name in (
-                PlaceName(STREAM, consumer, endpoint.name),
-                PlaceName(REPLAY_STREAM, consumer, endpoint.name, replay_subject(endpoint.name)),
+            for name, kept in (
+                (PlaceName(STREAM, consumer, endpoint.name), bookmarks),
+                (PlaceName(REPLAY_STREAM, consumer, endpoint.name, replay_subject(endpoint.name)), None),
             )
         ]
         self._to_skip: asyncio.Queue[Message] = asyncio.Queue()
@@ -314,6 +317,7 @@ class Delivery:
             for place in self._places:
                 info = await place.info()
                 pending += (info.num_pending or 0) + (info.num_ack_pending or 0)
+                await place.bookmark(info)
             self._statistics.pending(pending)
             await asyncio.sleep(self._takeover / _WORDS)
 
