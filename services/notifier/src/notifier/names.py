@@ -12,6 +12,12 @@ REPLAY_SUBJECTS = "registry.replays.>"
 
 LEASE_BUCKET = "REGISTRY_NOTIFIERS"
 
+# Where each endpoint was last, should its consumer be lost.
+PLACE_BUCKET = "REGISTRY_PLACES"
+
+# The broker forgets where an endpoint is that nobody has asked for events of in this time, seconds.
+FORGOTTEN_AFTER = 30 * 24 * 60 * 60.0
+
 # What the consumer of an endpoint says of itself.
 ENDPOINT_METADATA = "moorage.endpoint"
 
@@ -66,7 +72,9 @@ __all__ = [
     "DEAD_LETTER_STREAM",
     "ENDPOINT_HEADER",
     "ENDPOINT_METADATA",
+    "FORGOTTEN_AFTER",
     "LEASE_BUCKET",
+    "PLACE_BUCKET",
     "REASON_HEADER",
     "REPLAY_STREAM",
     "REPLAY_SUBJECTS",
