@@ -1,4 +1,4 @@
-"""Webhooks of a registry that runs by `moorage up`: what is pushed arrives signed, what is not taken is seen."""
+"""Webhooks of a registry under `moorage up`: what is pushed arrives signed; what is not taken is seen."""
 
 from __future__ import annotations
 

@@ -550,10 +550,10 @@ async def test_notifiers_divide_the_endpoints_and_take_over_those_of_one_that_le
     ]
     events = [delivering.event(f"app{number % 3}") for number in range(120)]
     publishing = asyncio.create_task(delivering.publish(*events[:40]))
-    await delivering.notifier(*endpoints)
+    await delivering.notifier(*endpoints, takeover="5s")
     await divided(delivering, 5, 5)
     await publishing
-    second = await delivering.notifier(*endpoints)
+    second = await delivering.notifier(*endpoints, takeover="5s")
     publishing = asyncio.create_task(delivering.publish(*events[40:80]))
     await divided(delivering, 5, 2, 3)
     await publishing
