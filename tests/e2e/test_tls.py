@@ -261,18 +261,24 @@ def shown_at(host: str, port: int, own: Certificates, name: str, *, service: str
             return secured_connection.getpeercert(binary_form=True) or b""
 
 
-def test_the_listener_s_certificate_is_renewed_while_clients_push(tmp_path: Path) -> None:
-    own = Certificates(tmp_path / "own")
-    own.issue("listener", "::1")
+def test_what_certs_makes_serves_clients_and_is_renewed_while_they_push(tmp_path: Path) -> None:
+    folder = tmp_path / "tls"
+    run(MOORAGE, "certs", folder, "--host", "::1")
+    own = Certificates(folder)
     with secured(tmp_path / "up", own) as registry:
 
         def shown() -> bytes:
             return shown_at("::1", registry.port, own, "::1")
 
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            httpx.get(f"{registry.url}/v2/")
         with Pushers(lambda: V2Client(registry.url, verify=own.client())) as pushers:
             pushers.push_more()
             before = shown()
-            own.renew("listener", "::1")
+            # As its help says: remove one to have it issued anew.
+            for suffix in ("crt", "key"):
+                (folder / f"listener.{suffix}").unlink()
+            run(MOORAGE, "certs", folder, "--host", "::1")
             # Each of the workers looks by itself.
             wait_until(
                 lambda: before not in {shown() for _ in range(8)},
@@ -347,15 +353,12 @@ def test_whoever_is_not_a_service_gets_nowhere(between_hosts: Stack) -> None:
                 assert b"\x00\x00\x00\x04" not in connection.recv(1000), f"{service} speaks in the clear"
 
 
-@pytest.mark.parametrize("service", ["gateway", "blob", "metadata", "notifier"])
-def test_a_service_does_not_listen_beyond_its_host_without_tls(service: str, tmp_path: Path) -> None:
-    address = "0.0.0.0:5001"
+def test_a_service_does_not_listen_beyond_its_host_without_tls(tmp_path: Path) -> None:
     config = tmp_path / "config.yml"
-    config.write_text(
-        json.dumps({"version": 0.1, "storage": "inmemory", "services": {"blob": {"addr": address}}})
-    )
+    services = {"blob": {"addr": "0.0.0.0:5001"}}
+    config.write_text(json.dumps({"version": 0.1, "storage": "inmemory", "services": services}))
     result = subprocess.run(
-        [MOORAGE, "serve", service, "-c", config],
+        [MOORAGE, "serve", "blob", "-c", config],
         capture_output=True,
         text=True,
         timeout=60,
@@ -366,15 +369,3 @@ def test_a_service_does_not_listen_beyond_its_host_without_tls(service: str, tmp
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("moorage: services.blob.addr[0]: 0.0.0.0:5001 is not on this host")
     assert "services.tls" in result.stderr
-
-
-def test_certs_makes_what_four_services_and_clients_need(tmp_path: Path) -> None:
-    folder = tmp_path / "tls"
-    run(MOORAGE, "certs", folder, "--host", "127.0.0.1")
-    own = Certificates(folder)
-    env = {f"REGISTRY_HTTP_TLS_{key.upper()}": value for key, value in own.http().items()}
-    with running_up(tmp_path / "up", env) as up:
-        with V2Client(f"https://{up.address}", verify=own.client()) as client:
-            client.push_image("team/app", "one", make_image(94))
-        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-            httpx.get(f"https://{up.address}/v2/")
