@@ -75,15 +75,23 @@ class Up:
 
     def _start(self) -> Process:
         process = Process([MOORAGE, "up"], log=self.folder / "moorage.log", env=self.env)
+        try:
+            self._wait_ready(process)
+        except BaseException:
+            if process.running():
+                process.stop()
+            raise
+        return process
+
+    def _wait_ready(self, process: Process) -> None:
         wait_until(
             lambda: (
                 not process.running() or "Moorage is ready at " in process.log.read_text(errors="replace")
             ),
-            timeout=60,
+            timeout=120,
             what="moorage up is ready",
         )
         assert process.running(), f"moorage up ended:\n{process.tail()}"
-        return process
 
     def service(self, name: str) -> psutil.Process:
         """The process of one service; the parent, when it is several."""
