@@ -181,6 +181,7 @@ def test_who_must_show_a_certificate(start, certificates, stranger) -> None:
         None: {"own": 200, "none": None, "stranger": None},
         "require-and-verify-client-cert": {"own": 200, "none": None, "stranger": None},
         "verify-client-cert-if-given": {"own": 200, "none": 200, "stranger": None},
+        "request-client-cert": {"own": 200, "none": 200, "stranger": 200},
     }
     for mode, outcome in expected.items():
         tls = {"clientcas": [str(certificates.ca)], **({"clientauth": mode} if mode else {})}

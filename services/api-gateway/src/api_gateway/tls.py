@@ -99,11 +99,11 @@ class ListenerTLS:
             _choose(context, tls)
         context.set_alpn_protocols(_PROTOCOLS)
         self._files.load_into(context)
-        if pair.authorities:
+        wanted = tls.client_certificates
+        if wanted != "none":
             # A file of certificates that OpenSSL cannot read was refused before.
             context.load_verify_locations(cadata=pair.authorities.decode("ascii"))
-            required = tls.client_certificates == "required"
-            context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+            context.verify_mode = ssl.CERT_REQUIRED if wanted == "required" else ssl.CERT_OPTIONAL
         return context
 
 
