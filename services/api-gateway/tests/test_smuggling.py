@@ -6,7 +6,6 @@ Source: RFC 9112, sections 5 to 7 and 11.2.
 from __future__ import annotations
 
 import contextlib
-import socket
 
 import pytest
 
@@ -19,16 +18,16 @@ def ask(*fields: str, method: str = "POST", path: str = "/v2/a/blobs/uploads/") 
 
 
 def answers(registry, request: bytes) -> list[int]:
-    """The statuses of all that comes back until the server ends the connection, or says no more."""
+    """The statuses of all that comes back until the server ends the connection, or says nothing more."""
     received = b""
     with registry.connect() as connection:
         connection.settimeout(20)
         connection.sendall(request)
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, TimeoutError):
             while piece := connection.recv(65536):
                 received += piece
+                # What was answered as another request follows at once.
+                connection.settimeout(0.5)
     return [int(each[:3]) for each in received.split(b"HTTP/1.1 ")[1:]]
 
 
@@ -60,8 +59,8 @@ AMBIGUOUS = {
 @pytest.mark.parametrize("request_", AMBIGUOUS.values(), ids=AMBIGUOUS)
 def test_what_hides_behind_an_ambiguous_request_is_not_answered(registry, request_: bytes) -> None:
     statuses = answers(registry, request_)
-    # It is the answer to the first, if that is one at all; the connection ends with it.
-    assert len(statuses) <= 1, statuses
+    assert len(statuses) == 1, statuses
+    assert 400 <= statuses[0] < 500
     assert registry.client.get("/v2/").status_code == 200
 
 
@@ -90,7 +89,7 @@ def test_an_upload_s_body_that_looks_like_a_request_is_stored(
 
 
 def test_only_http_1_is_spoken(registry) -> None:
-    """Neither HTTP/2 with prior knowledge nor an upgrade to it: no streams to open and reset by the thousand."""
+    """Neither HTTP/2 at once nor an upgrade to it: no streams to open and reset by the thousand."""
     with registry.connect() as connection:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9))
         received = b""
