@@ -20,6 +20,7 @@ from nats.js import JetStreamContext
 from moorage.config.endpoints import Endpoint
 from moorage.events import Event, InvalidEventError
 from moorage.events.subjects import STREAM
+from notifier.attempts import attempted
 from notifier.bookmarks import Bookmarks
 from notifier.breaker import Breaker, Permit
 from notifier.concurrency import until_one_ends
@@ -136,7 +137,10 @@ class Delivery:
             self._to_skip.put_nowait(message)
             return
         self._statistics.arrived(again=message.deliveries > 1)
-        self._lanes.add(Waiting(event, message, message.stored.timestamp(), time.monotonic()))
+        headers = message.msg.headers or {}
+        self._lanes.add(
+            Waiting(event, message, message.stored.timestamp(), time.monotonic(), headers=headers)
+        )
         self._wake.set()
 
     def _lost(self, events: int) -> None:
@@ -208,7 +212,7 @@ class Delivery:
         try:
             began = time.monotonic()
             try:
-                outcome = await self._sink.send([waiting.event for waiting in events])
+                outcome = await attempted(self._sink, self._endpoint.name, events)
             except BaseException:
                 self._breaker.abandoned(permit)
                 raise
