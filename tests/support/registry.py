@@ -74,21 +74,23 @@ class Up:
             raise
 
     def _start(self) -> Process:
-        process = Process([MOORAGE, "up"], log=self.folder / "moorage.log", env=self.env)
+        log = self.folder / "moorage.log"
+        # One that ran here before was ready, too.
+        before = log.stat().st_size if log.exists() else 0
+        process = Process([MOORAGE, "up"], log=log, env=self.env)
         try:
-            self._wait_ready(process)
+            self._wait_ready(process, before)
         except BaseException:
             if process.running():
                 process.stop()
             raise
         return process
 
-    def _wait_ready(self, process: Process) -> None:
+    def _wait_ready(self, process: Process, before: int) -> None:
         wait_until(
-            lambda: (
-                not process.running() or "Moorage is ready at " in process.log.read_text(errors="replace")
-            ),
-            timeout=120,
+            lambda: not process.running() or b"Moorage is ready at " in process.log.read_bytes()[before:],
+            # One that ends is seen at once; on a busy machine four services take their time.
+            timeout=180,
             what="moorage up is ready",
         )
         assert process.running(), f"moorage up ended:\n{process.tail()}"
@@ -132,6 +134,7 @@ class Stack:
         tcp: bool = chosen_way() == "spliced",
         env: Mapping[str, str] | None = None,
         certificates: Certificates | None = None,
+        nats_port: int | None = None,
     ) -> None:
         """`tcp`: the services talk over TCP, as between hosts, and not over unix sockets.
 
@@ -143,7 +146,7 @@ class Stack:
         self.root = folder / "registry"
         self._tcp = tcp
         self.secret = secrets.token_hex(16)
-        self.nats_port = free_port()
+        self.nats_port = nats_port or free_port()
         self.nats_url = f"nats://127.0.0.1:{self.nats_port}"
         self.env = {**clean_environment(), **environment(chosen_way()), **(env or {})}
         self.processes: dict[str, Process] = {}

@@ -33,7 +33,7 @@ from moorage.rpc.health import WEBHOOKS, wait_until_serving
 from moorage.v1 import event_pb2_grpc
 from notifier.main import SERVICE
 from notifier.names import LEASE_BUCKET, consumer_name
-from support.processes import Process
+from support.commands import Command
 from support.registry import clean_environment
 from support.subscriber import Subscriber, subscribing
 
@@ -167,24 +167,18 @@ def notifier(
     return run
 
 
-class NotifierProcess:
+class NotifierProcess(Command):
     """`moorage serve notifier` with a configuration."""
 
     def __init__(self, config: Path, document: str) -> None:
         config.write_text(document)
-        self.log = config.with_suffix(".log")
-        command = [Path(sys.executable).with_name("moorage"), "serve", "notifier", "-c", config]
-        self._process = Process(command, log=self.log, env=clean_environment())
-        self.pid = self._process.pid
-
-    def kill(self) -> None:
-        self._process.kill()
+        super().__init__(["serve", "notifier", "-c", config], clean_environment())
 
     def pause(self) -> None:
-        self._process.signal(signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        self._process.signal(signal.SIGCONT)
+        self.signal(signal.SIGCONT)
 
 
 class Delivering:
@@ -264,10 +258,23 @@ class Delivering:
             started.append((process, open_channel(Address.parse(config.services.notifier.addr))))
         for process, channel in started:
             try:
-                assert await wait_until_serving(channel, timeout=60), process.log.read_text()
+                assert await wait_until_serving(channel, timeout=60), process.err
             finally:
                 await channel.close()
         return [process for process, _ in started]
+
+    async def command(self, *arguments: str, status: int = 0) -> tuple[str, str]:
+        """Run `moorage events` with the last notifier's configuration: what it prints, and complains of."""
+        command = self.start_command(*arguments)
+        assert await asyncio.to_thread(command.wait) == status, command.out + command.err
+        return command.out, command.err
+
+    def start_command(self, *arguments: str) -> Command:
+        config = self._folder / "events.json"
+        config.write_text(self._document)
+        command = Command(["events", *arguments, "-c", config], clean_environment())
+        self._stack.callback(command.kill)
+        return command
 
     async def holder(self, endpoint: str) -> str:
         """Which notifier has the lease of an endpoint."""
@@ -292,10 +299,11 @@ class Delivering:
                     break
                 await asyncio.sleep(0.02)
         assert state.messages == count
-        return [
-            await self.js.get_msg(DEAD_LETTER_STREAM, sequence)
-            for sequence in range(state.first_seq, state.last_seq + 1)
-        ]
+        found = []
+        for sequence in range(state.first_seq, state.last_seq + 1):
+            with contextlib.suppress(NotFoundError):  # it was replayed
+                found.append(await self.js.get_msg(DEAD_LETTER_STREAM, sequence))
+        return found
 
     def event(self, repository: str = "team/app", **fields: Any) -> Event:
         self._published += 1

@@ -8,6 +8,8 @@ is in the outbox. It changes under the database's write lock only: it says that 
 transaction that puts the first event there commits, and that nothing is there after the one that took the
 last event out has. Whatever dies in between, it errs on the side of saying that something is there, and the
 next one who drains corrects it.
+
+On a full disk nothing is put in, and what is there can still be taken out: see `reserve`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from typing import TypeVar
 import structlog
 
 from api_gateway.events.message import Message
+from api_gateway.events.reserve import Reserve
 
 log = structlog.get_logger("api_gateway.events")
 
@@ -66,6 +69,14 @@ _APPEND_TIMEOUT = 10.0
 
 # Seconds for which nothing is tried after the disk has failed.
 _RECOVERY = 1.0
+
+# Pages of 4 KiB that SQLite's log of transactions grows to before they are written to the database, and bytes
+# that it keeps afterwards. Much less than the reserve.
+_LOG_PAGES = 512
+_LOG_BYTES = 1 << 20
+
+# Pages that the database has too many when it gives them back to the disk.
+_FREE_PAGES = 256
 
 # Bytes that are read at once, about, at most.
 _MOST_READ = 4 << 20
@@ -136,6 +147,7 @@ class Outbox:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._state = SharedState(folder)
+        self._reserve = Reserve(folder)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._waiting: list[tuple[Sequence[Message], asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
@@ -228,10 +240,24 @@ class Outbox:
             return await asyncio.get_running_loop().run_in_executor(self._thread, function)
         except sqlite3.Error as error:
             raise OutboxError(f"{self._folder / _DATABASE}: {error}") from error
+        except OSError as error:
+            raise OutboxError(f"{self._folder}: {error.strerror}") from error
 
     # In the thread
 
     def _connect(self) -> None:
+        try:
+            self._open_database()
+        except sqlite3.OperationalError:
+            # An outbox that was left on a full disk: opening it takes room, too.
+            self._reserve.release()
+            self._open_database()
+        try:
+            self._reserve.hold()
+        except OSError as error:
+            log.warning("the outbox takes no events", folder=str(self._folder), reason=error.strerror)
+
+    def _open_database(self) -> None:
         path = self._folder / _DATABASE
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._database = sqlite3.connect(
@@ -239,9 +265,13 @@ class Outbox:
         )
         try:
             found = _version(self._database, path)
+            # Counts while the file is empty only.
+            self._database.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self._database.execute("PRAGMA journal_mode = WAL")
             # A transaction is on the disk when it has committed.
             self._database.execute("PRAGMA synchronous = FULL")
+            self._database.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+            self._database.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
             if found == 0:
                 self._database.executescript(_SCHEMA)
             self._refresh()
@@ -261,6 +291,7 @@ class Outbox:
             raise
 
     def _insert(self, messages: Iterable[Message]) -> None:
+        self._reserve.hold()
         now = time.time()
         rows = [(now, each.id, each.repository, each.subject, each.body) for each in messages]
         try:
@@ -297,6 +328,20 @@ class Outbox:
         return found
 
     def _delete(self, positions: Sequence[int]) -> None:
+        try:
+            self._delete_rows(positions)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            log.warning("the disk of the outbox is full: its reserve is used to empty it")
+            self._reserve.release()
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._delete_rows(positions)
+        self._refresh()
+        if self._state.is_empty:
+            self._give_back()
+
+    def _delete_rows(self, positions: Sequence[int]) -> None:
         with self._transaction() as database:
             for position in positions:
                 removed = database.execute(
@@ -304,7 +349,16 @@ class Outbox:
                 ).fetchall()
                 for row in removed:
                     database.execute("UPDATE totals SET events = events - 1, bytes = bytes - ?", row)
-        self._refresh()
+
+    def _give_back(self) -> None:
+        """Give the disk back what an outage took."""
+        if self._database.execute("PRAGMA freelist_count").fetchone()[0] <= _FREE_PAGES:
+            return
+        try:
+            # As a script: a statement that gives no rows would be left after its first page.
+            self._database.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
+        except sqlite3.OperationalError as error:
+            log.warning("the outbox is empty and keeps its size on the disk", reason=str(error))
 
     def _refresh(self) -> None:
         """Say what is there, now that it is committed."""
