@@ -75,9 +75,10 @@ test-ways: $(VENV)/.synced ## Run the tests of the HTTP interface over the other
 # The campaigns at their whole length. MOORAGE_SEED repeats the random one.
 soak: export MOORAGE_KILLS ?= 200
 soak: export MOORAGE_HISTORY_SECONDS ?= 300
+soak: export MOORAGE_COMPOSE_ROUNDS ?= 10
 soak: $(VENV)/.synced ## Run the fault campaigns at their whole length
 	@scripts/test-setup.sh
-	$(BIN)/pytest tests/e2e/test_faults.py tests/e2e/test_leases.py $(PYTEST_ARGS)
+	$(BIN)/pytest $(patsubst %,tests/e2e/test_%.py,faults leases compose) $(PYTEST_ARGS)
 
 bench: $(VENV)/.synced ## Measure Moorage beside docker-registry, for half an hour or as BENCH_ARGS says
 	@scripts/test-setup.sh

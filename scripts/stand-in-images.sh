@@ -23,7 +23,7 @@ make_root() {
   done
   hooks+=(--customize-hook='copy-in .venv/bin/nats-server /usr/local/bin')
   echo "making a stand-in of ${names[*]}" >&2
-  mmdebstrap --quiet --variant=minbase --include="$packages" "${hooks[@]}" bookworm "$1" - \
+  mmdebstrap --quiet --variant=minbase --dpkgopt=force-unsafe-io --include="$packages" "${hooks[@]}" bookworm "$1" - \
     < <(cat /etc/apt/sources.list.d/debian.sources 2>/dev/null || cat /etc/apt/sources.list)
 }
 

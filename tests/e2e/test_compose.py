@@ -1,0 +1,489 @@
+"""deploy/docker-compose.yml on a real Docker Engine: built, brought up, used, scaled, killed, and taken down."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from support.client import V2Client, expect
+from support.containers import HOST, Compose, ContainerEngine
+from support.engine import skopeo_copy
+from support.images import Image, digest_of, make_image, write_oci_layout
+from support.processes import free_port, run, wait_until
+from support.subscriber import Subscriber
+
+REPO = Path(__file__).resolve().parents[2]
+OURS = ("api-gateway", "metadata-service", "blob-service", "notifier")
+ALL = (*OURS, "edge", "redis", "nats")
+
+# One project for all of these tests: pytest-xdist keeps them in one process (--dist loadgroup).
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.xdist_group("compose")]
+
+# `make soak` sets more.
+ROUNDS = int(os.environ.get("MOORAGE_COMPOSE_ROUNDS", "1"))
+
+
+class Project:
+    """A copy of what the images are built from and of deploy/, with secrets of its own, as an operator has it."""
+
+    def __init__(self, folder: Path, engine: ContainerEngine) -> None:
+        self.engine = engine
+        self.folder = folder
+        copy_sources(folder)
+        self.deploy = folder / "deploy"
+        made = run(self.deploy / "make-env.sh")
+        self.user, self.password = (line.split(": ")[1] for line in made.splitlines())
+        self.subscriber_port = free_port()
+        override = self.deploy / "override.yml"
+        override.write_text(json.dumps({"services": self._webhook()}))
+        limit = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        self.compose = Compose(
+            engine,
+            "moorage",
+            [self.deploy / "docker-compose.yml", override],
+            # On every interface of the engine's own network.
+            {"MOORAGE_PUBLISH": "5000", "NOFILE": str(limit), "MOORAGE_REVISION": "v0-test"},
+        )
+        self.port = engine.publish(5000)
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def _webhook(self) -> dict[str, Any]:
+        endpoint = {
+            "name": "test",
+            "url": f"http://{HOST}:{self.subscriber_port}/hook",
+            "timeout": "5s",
+            "backoff": "1s",
+        }
+        variables = {"REGISTRY_NOTIFICATIONS_ENDPOINTS": json.dumps([endpoint])}
+        return {service: {"environment": variables} for service in OURS}
+
+    def up(self, *, gateways: int = 1, blobs: int = 1) -> None:
+        """Bring everything up with so many of each, and wait until all are healthy."""
+        self.compose(
+            "up", "-d", "--scale", f"api-gateway={gateways}", "--scale", f"blob-service={blobs}", timeout=300
+        )
+        self.compose.wait_healthy()
+        wait_until(self.answers, timeout=30, what="the registry answers")
+
+    def answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/v2/", timeout=5).status_code == 401
+        except httpx.HTTPError:
+            return False
+
+    @contextmanager
+    def client(self, repository: str, *, timeout: float = 60) -> Iterator[V2Client]:
+        """A client that may do everything in a repository."""
+        with V2Client(self.url, timeout=timeout) as client:
+            answer = client.http.get(
+                "/token",
+                params={"service": "moorage", "scope": f"repository:{repository}:pull,push,delete"},
+                auth=(self.user, self.password),
+            )
+            client.http.headers["Authorization"] = f"Bearer {expect(answer, 200).json()['token']}"
+            yield client
+
+
+def copy_sources(folder: Path) -> None:
+    """What .dockerignore lets into a build, and deploy/ without secrets that may be there."""
+    unwanted = shutil.ignore_patterns("__pycache__", "tests", ".env", "secrets", ".venv")
+    for name in ("libs", "services", "deploy"):
+        shutil.copytree(REPO / name, folder / name, ignore=unwanted)
+    for name in ("pyproject.toml", "uv.lock", ".dockerignore"):
+        shutil.copy(REPO / name, folder / name)
+
+
+@pytest.fixture(scope="module")
+def container_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerEngine]:
+    engine = ContainerEngine(tmp_path_factory.mktemp("engine"))
+    try:
+        run(REPO / "scripts/stand-in-images.sh", timeout=600, env=engine.environment)
+        yield engine
+    finally:
+        engine.stop()
+
+
+@pytest.fixture(scope="module")
+def project(container_engine: ContainerEngine, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = Project(tmp_path_factory.mktemp("project"), container_engine)
+    project.compose("build", timeout=900)
+    project.up()
+    return project
+
+
+@pytest.fixture
+def repository(request: pytest.FixtureRequest) -> str:
+    """A repository of this test's own."""
+    return "compose/" + request.node.name.removeprefix("test_").replace("_", "-")[:100]
+
+
+# What runs, and how
+
+
+def test_every_container_is_confined(project: Project) -> None:
+    for service in ALL:
+        for container in project.engine.inspect(*project.compose.containers(service)):
+            host = container["HostConfig"]
+            assert host["ReadonlyRootfs"], service
+            assert host["CapDrop"] == ["ALL"], service
+            assert not host["CapAdd"], service
+            assert "no-new-privileges:true" in host["SecurityOpt"], service
+            assert host["Memory"] > 0, service
+            assert host["NanoCpus"] > 0, service
+            assert host["PidsLimit"] > 0, service
+            assert host["RestartPolicy"]["Name"] == "unless-stopped", service
+            # The image of NATS has no user, and its volume is root's: root without a capability.
+            assert service == "nats" or container["Config"]["User"].split(":")[0] not in ("", "0", "root")
+    published = {
+        service
+        for service in ALL
+        for each in project.engine.inspect(*project.compose.containers(service))
+        if any(each["NetworkSettings"]["Ports"].values())
+    }
+    assert published == {"edge"}
+
+
+def test_our_images_hold_one_service_each_and_little_else(project: Project) -> None:
+    base = project.engine.inspect("python:3.11-slim-bookworm")[0]["Size"]
+    for service in OURS:
+        image = project.engine.inspect(f"moorage/{service}:0.1.0")[0]
+        # librados with all that it needs is two thirds of the blob service's.
+        assert image["Size"] - base < (250 if service == "blob-service" else 130) * 1_000_000, service
+        assert image["Config"]["User"] == "65532:65532"
+        assert image["Config"]["Healthcheck"]["Test"][:3] == ["CMD", "moorage", "health"]
+        assert image["Config"]["Labels"]["org.opencontainers.image.revision"] == "v0-test"
+        container = project.compose.containers(service)[0]
+        assert project.engine("exec", container, "moorage", "--version") == "moorage 0.1.0+v0-test\n"
+        # The image's own check, which a container without compose is asked by.
+        project.engine("exec", container, *image["Config"]["Healthcheck"]["Test"][1:])
+        others = {each.replace("-", "_") for each in OURS} - {service.replace("-", "_")}
+        installed = project.engine(
+            "exec", container, "ls", "/opt/moorage/lib/python3.11/site-packages"
+        ).split()
+        assert not others & set(installed)
+        assert "pytest" not in installed
+    project.engine("exec", project.compose.containers("blob-service")[0], "python", "-c", "import rados")
+
+
+def test_storage_broker_and_cache_cannot_be_reached_from_outside(project: Project) -> None:
+    """Neither from the host, where only the balancer has a port, nor from its network or that of the webhooks."""
+    listening = {
+        int(line.split()[3].rsplit(":", 1)[1])
+        for line in project.engine.inside("ss", "-Hltn").splitlines()
+        if not line.split()[3].startswith("127.")
+    }
+    assert listening == {5000}
+    ports = {
+        "blob-service": (5010, 5011, 5001),
+        "metadata-service": (5020,),
+        "redis": (6379,),
+        "nats": (4222,),
+    }
+    targets = []
+    for service, numbers in ports.items():
+        networks = project.engine.inspect(project.compose.containers(service)[0])[0]["NetworkSettings"][
+            "Networks"
+        ]
+        targets += [(each["IPAddress"], port) for each in networks.values() for port in numbers]
+    script = "".join(
+        f"timeout 1 bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && echo {address}:{port};"
+        for address, port in targets
+    )
+    for network in ("moorage_edge", "moorage_outside"):
+        image = "python:3.11-slim-bookworm"
+        reached = project.engine("run", "--rm", "--network", network, image, "bash", "-c", f"{script} true")
+        assert reached == ""
+    # The same question where the answer is yes: it can tell.
+    inside = project.engine(
+        "run",
+        "--rm",
+        "--network",
+        "moorage_backend",
+        "python:3.11-slim-bookworm",
+        "bash",
+        "-c",
+        f"{script} true",
+    )
+    assert ":5010\n" in inside
+    assert ":4222\n" not in inside
+    assert ":6379\n" not in inside
+
+
+# Clients
+
+
+def test_docker_logs_in_pushes_and_pulls_and_nobody_does_without_a_password(
+    project: Project, repository: str, tmp_path: Path
+) -> None:
+    address = "127.0.0.1:5000"  # where the engine, in its own network, sees the published port
+    name = f"{address}/{repository}:1"
+    docker = project.engine.client(tmp_path / "docker")
+    layout = write_oci_layout(tmp_path / "source", {"one": make_image(700, (3000, 200_000))})
+    skopeo_copy(f"oci:{layout}:one", f"docker-archive:{tmp_path}/image.tar:{name}")
+    docker("load", "-i", tmp_path / "image.tar")
+    with pytest.raises(AssertionError, match="unauthorized|denied|no basic auth"):
+        docker("push", name)
+    with pytest.raises(AssertionError, match="unauthorized|denied"):
+        docker("login", "-u", project.user, "-p", "wrong", address)
+    docker("login", "-u", project.user, "-p", project.password, address)
+    docker("push", name)
+    docker("rmi", name)
+    docker("pull", name)
+    assert docker("image", "inspect", "-f", "{{.Config.Labels.seed}}", name).strip() == "700"
+    docker("logout", address)
+    docker("rmi", name)
+    with pytest.raises(AssertionError, match="unauthorized|denied|no basic auth"):
+        docker("pull", name)
+    # An account that is made while all runs has its own folder, and may pull the rest.
+    run("sh", "-c", f"echo another-password | {project.deploy}/set-password.sh grace")
+
+    def log_in() -> bool:
+        answer = httpx.get(f"{project.url}/token?service=moorage", auth=("grace", "another-password"))
+        return answer.status_code == 200
+
+    wait_until(log_in, timeout=15, what="the gateway reads the accounts again")
+    docker("login", "-u", "grace", "-p", "another-password", address)
+    docker("pull", name)
+    with pytest.raises(AssertionError, match="denied"):
+        docker("push", name)
+    docker("tag", name, f"{address}/grace/app:1")
+    docker("push", f"{address}/grace/app:1")
+
+
+async def test_a_webhook_is_told_of_a_push(project: Project, repository: str) -> None:
+    image = make_image(701)
+    with project.client(repository) as client:
+        client.push_image(repository, "1", image)
+    subscriber = Subscriber()
+    subscriber.port = project.subscriber_port
+    await subscriber.start()
+    try:
+        await subscriber.until(lambda: repository in pushed(subscriber), timeout=60)
+        assert pushed(subscriber)[repository] == image.manifest.digest
+    finally:
+        await subscriber.stop()
+
+
+def pushed(subscriber: Subscriber) -> dict[str, str]:
+    """The digest of the last manifest that was pushed, by repository."""
+    return {
+        event["target"]["repository"]: event["target"]["digest"]
+        for request in subscriber.requests
+        for event in request.events
+        if event["action"] == "push" and event["target"].get("tag")
+    }
+
+
+def test_a_chunked_upload_goes_on_through_two_gateways_and_two_blob_services(
+    project: Project, repository: str
+) -> None:
+    project.up(gateways=2, blobs=2)
+    gateways = project.compose.containers("api-gateway")
+    assert len(gateways) == 2
+    content = random.Random(702).randbytes(6 * 300_000)
+    with project.client(repository) as client:
+        location = client.location(expect(client.start_upload(repository), 202))
+        authorization = client.http.headers["Authorization"]
+        for start in range(0, len(content), 300_000):
+            # A connection of its own for each chunk: the balancer chooses anew.
+            answer = httpx.patch(
+                location,
+                content=content[start : start + 300_000],
+                headers={
+                    "Authorization": authorization,
+                    "Content-Range": f"{start}-{start + 299_999}",
+                    "Content-Type": "application/octet-stream",
+                },
+                timeout=30,
+            )
+            location = client.location(expect(answer, 202))
+            assert answer.headers["range"] == f"0-{start + 299_999}"
+        url = httpx.URL(location).copy_merge_params({"digest": digest_of(content)})
+        expect(client.http.put(url), 201)
+        for _ in range(4):
+            answer = httpx.get(
+                f"{project.url}/v2/{repository}/blobs/{digest_of(content)}",
+                headers={"Authorization": authorization},
+                timeout=30,
+            )
+            assert answer.content == content
+    for gateway in gateways:
+        assert f"PATCH /v2/{repository}/blobs/uploads/" in project.engine("logs", gateway)
+
+
+# What dies, what is renewed, and what stays
+
+
+@dataclass
+class Outcome:
+    """What a worker did: images that were acknowledged, and requests that failed."""
+
+    pushed: list[tuple[str, Image]]
+    failures: list[str]
+    pulls: int = 0
+
+
+class Load:
+    """Clients that push or pull without a pause, each in a thread of its own, while the context is open."""
+
+    def __init__(self, project: Project, repository: str, *, pushers: int = 0, pullers: int = 0) -> None:
+        self._project = project
+        self._repository = repository
+        self._stop = threading.Event()
+        self.outcome = Outcome([], [])
+        self.threads = [
+            *(threading.Thread(target=self._push, args=(number,)) for number in range(pushers)),
+            *(threading.Thread(target=self._pull) for _ in range(pullers)),
+        ]
+
+    def __enter__(self) -> Load:
+        self.known = make_image(703, (3000, 500_000))
+        with self._project.client(self._repository) as client:
+            client.push_image(self._repository, "known", self.known)
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self.threads:
+            thread.join(90)
+            assert not thread.is_alive()
+
+    def _push(self, number: int) -> None:
+        turn = 0
+        while not self._stop.is_set():
+            turn += 1
+            tag, image = f"tag-{number}-{turn}", make_image(10_000 * (number + 1) + turn, (2000, 300_000))
+            try:
+                with self._project.client(self._repository, timeout=20) as client:
+                    client.push_image(self._repository, tag, image)
+            except (httpx.HTTPError, AssertionError) as error:
+                self.outcome.failures.append(repr(error))
+                self._stop.wait(0.2)  # as a client that tries again
+            else:
+                self.outcome.pushed.append((tag, image))
+
+    def _pull(self) -> None:
+        with self._project.client(self._repository) as client:
+            while not self._stop.is_set():
+                try:
+                    client.assert_holds(self._repository, "known", self.known)
+                except (httpx.HTTPError, AssertionError) as error:
+                    self.outcome.failures.append(f"{time.strftime('%H:%M:%S')} {error!r}")
+                else:
+                    self.outcome.pulls += 1
+
+    def after(self, *, pushes: int = 0, pulls: int = 0) -> None:
+        """Wait until so many more pushes and pulls have succeeded."""
+        done = self.outcome
+        all_pushes, all_pulls = len(done.pushed) + pushes, done.pulls + pulls
+        wait_until(
+            lambda: len(done.pushed) >= all_pushes and done.pulls >= all_pulls,
+            timeout=60,
+            what=f"{pushes} more pushes and {pulls} more pulls, after {done.failures[-3:]}",
+        )
+
+
+def test_no_pull_fails_while_each_service_is_restarted_in_turn(project: Project, repository: str) -> None:
+    project.up(gateways=2, blobs=2)
+    with Load(project, repository, pullers=2) as load:
+        load.after(pulls=5)
+        for service in OURS:
+            for container in project.compose.containers(service):
+                # As `docker compose up` renews a container: stopped within its time, and started.
+                project.engine("restart", "--time", "45", container)
+                project.compose.wait_healthy(service)
+                load.after(pulls=3)
+    assert load.outcome.failures == []
+    for service in OURS:
+        for container in project.engine.inspect(*project.compose.containers(service)):
+            assert container["State"]["ExitCode"] == 0, service
+
+
+def test_what_was_acknowledged_survives_kill_9_of_each_container_under_load(
+    project: Project, repository: str
+) -> None:
+    project.up()
+    with Load(project, repository, pushers=2) as load:
+        for victim in ALL * ROUNDS:
+            load.after(pushes=2)
+            (container,) = project.compose.containers(victim)
+            before = project.engine.inspect(container)[0]
+            project.engine.kill_process(container)
+            wait_until(
+                lambda: restarted(project, container, before),  # noqa: B023
+                timeout=60,
+                what=f"{victim} is started again",
+            )
+            load.after(pushes=2)
+    project.compose.wait_healthy()
+    with project.client(repository) as client:
+        for tag, image in load.outcome.pushed:
+            client.assert_holds(repository, tag, image)
+
+
+def restarted(project: Project, container: str, before: dict[str, Any]) -> bool:
+    """Whether the container runs once more since `before`."""
+    now = project.engine.inspect(container)[0]
+    return bool(now["State"]["Running"] and now["RestartCount"] > before["RestartCount"])
+
+
+def test_down_leaves_the_images_the_accounts_and_the_key(project: Project, repository: str) -> None:
+    image = make_image(704)
+    with project.client(repository) as client:
+        client.push_image(repository, "1", image)
+        token = client.http.headers["Authorization"]
+    project.compose("down", timeout=180)
+    assert project.engine("ps", "-aq") == ""
+    project.up()
+    with V2Client(project.url) as client:
+        client.http.headers["Authorization"] = token  # issued before: the key is the same one
+        client.assert_holds(repository, "1", image)
+
+
+# The files beside it
+
+
+@pytest.mark.parametrize("overlay", ["s3", "rados", "tls", "none"])
+def test_each_overlay_makes_configurations_that_the_services_take(
+    project: Project, overlay: str, tmp_path: Path
+) -> None:
+    files = [project.deploy / "docker-compose.yml"]
+    if overlay != "none":
+        files.append(project.deploy / f"docker-compose.{overlay}.yml")
+    variables = {
+        "S3_BUCKET": "images", "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "secret", "S3_ENDPOINT": "https://s3.example",
+        "CEPH_FOLDER": str(tmp_path), "TLS_FOLDER": str(tmp_path),
+    }  # fmt: skip
+    compose = Compose(project.engine, "overlay", files, variables)
+    whole = yaml.safe_load(compose("config"))
+    # The services that a profile brings are beside them.
+    assert set(whole["services"]) >= set(ALL)
+    moorage = REPO / ".venv/bin/moorage"
+    for service in OURS:
+        definition = whole["services"][service]
+        env = {key: str(value) for key, value in definition["environment"].items() if value is not None}
+        checked = json.loads(
+            run(moorage, "config", "check", "--json", "-c", project.deploy / "config/config.yml", env=env)
+        )
+        assert checked["ok"], service
+        assert checked["warnings"] == [], service
+        storage = checked["configuration"]["storage"]
+        assert storage.get({"s3": "s3", "rados": "rados"}.get(overlay, "filesystem")), service
+    secrets = {service: "secret" in json.dumps(whole["services"][service]["environment"]) for service in OURS}
+    assert overlay != "s3" or secrets == {service: service == "blob-service" for service in OURS}
