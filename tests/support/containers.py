@@ -1,15 +1,14 @@
 """A Docker Engine with networks, published ports and all, that touches nothing of this machine.
 
-dockerd runs in namespaces of its own (network, processes, mounts): its bridges, firewall rules and containers
-are not this machine's, and end with it. slirp4netns is its way out (packages for the builds), and leads ports of
-this machine's loopback interface to it.
+dockerd runs in namespaces of its own (network, processes, mounts): its bridges, firewall rules, images and
+containers are not this machine's, and end with it. slirp4netns is its way out (packages for the builds), and
+leads ports of this machine's loopback interface to it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +22,7 @@ import psutil
 
 from support.processes import Process, free_port, required, run, wait_until
 
-# What slirp4netns gives to what is behind it: its own address, and the one that this machine's loopback has there.
+# What slirp4netns gives to what is behind it: an address of its own, and one for this machine's loopback.
 _GUEST = "10.0.2.100"
 HOST = "10.0.2.2"
 
@@ -41,15 +40,18 @@ class ContainerEngine:
         self._api = short / "slirp.sock"
         dockerd = [
             required("dockerd"),
-            "--data-root", folder / "data",
+            "--data-root", "/run/moorage-engine",
             "--exec-root", short / "exec",
             "--pidfile", short / "docker.pid",
             "-H", self.host,
         ]  # fmt: skip
-        # The shims' sockets have a folder of their own as well.
+        # The shims' sockets have a folder of their own as well. Images are in memory: building them is bound
+        # by the disk otherwise, and nothing is left to be removed.
         prepare = (
-            "ip link set lo up && mkdir -p /run/containerd && mount -t tmpfs tmpfs /run/containerd "
-            '&& exec "$@"'
+            "ip link set lo up; "
+            "for folder in /run/containerd /run/moorage-engine; "
+            "do mkdir -p $folder; mount -t tmpfs tmpfs $folder; done; "
+            'exec "$@"'
         )
         namespaces = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         self._process = Process(
@@ -154,7 +156,6 @@ class ContainerEngine:
         if self._slirp is not None and self._slirp.running():
             self._slirp.kill()
         self._short.cleanup()
-        shutil.rmtree(self._folder / "data", ignore_errors=True)
 
 
 def _pid_inside(pid: int, *, depth: int) -> int | None:
