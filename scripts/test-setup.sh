@@ -12,10 +12,12 @@ commands=(
   ceph-mon:ceph-mon
   ceph-osd:ceph-osd
   curl:curl
+  dnsmasq:dnsmasq-base
   docker:docker.io
   dockerd:docker.io
   docker-compose:docker-compose
   docker-registry:docker-registry
+  ip:iproute2
   iptables:iptables
   kubectl:kubernetes-client
   mmdebstrap:mmdebstrap

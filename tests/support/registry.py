@@ -69,12 +69,14 @@ class Up:
         self.process = self._start()
 
     def _start(self) -> Process:
-        process = Process([_MOORAGE, "up"], log=self.folder / "moorage.log", env=self.env)
+        log = self.folder / "moorage.log"
+        # One that ran here before was ready, too.
+        before = log.stat().st_size if log.exists() else 0
+        process = Process([_MOORAGE, "up"], log=log, env=self.env)
         wait_until(
-            lambda: (
-                not process.running() or "Moorage is ready at " in process.log.read_text(errors="replace")
-            ),
-            timeout=60,
+            lambda: not process.running() or b"Moorage is ready at " in log.read_bytes()[before:],
+            # One that ends is seen at once; on a busy machine four services take their time.
+            timeout=180,
             what="moorage up is ready",
         )
         assert process.running(), f"moorage up ended:\n{process.tail()}"
@@ -118,6 +120,7 @@ class Stack:
         *,
         tcp: bool = chosen_way() == "spliced",
         env: Mapping[str, str] | None = None,
+        nats_port: int | None = None,
     ) -> None:
         """`tcp`: the services talk over TCP, as between hosts, and not over unix sockets."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +128,7 @@ class Stack:
         self.root = folder / "registry"
         self._tcp = tcp
         self.secret = secrets.token_hex(16)
-        self.nats_port = free_port()
+        self.nats_port = nats_port or free_port()
         self.nats_url = f"nats://127.0.0.1:{self.nats_port}"
         self.env = {**clean_environment(), **environment(chosen_way()), **(env or {})}
         self.processes: dict[str, Process] = {}

@@ -105,6 +105,7 @@ class Subscriber:
                     self.requests.append(request)
                     self._changed.set()
                     await self.behave(request, writer)
+                    self._changed.set()
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -119,6 +120,19 @@ async def _read(reader: asyncio.StreamReader) -> Request:
         headers[name.lower()] = value.strip()
     body = await reader.readexactly(int(headers.get("content-length", 0)))
     return Request(method, path, headers, body)
+
+
+def accepting(subscriber: Subscriber, refuse: Callable[[Request], bool] = lambda _: False) -> None:
+    """Refuse with 500 what `refuse` is true of, and note what is accepted."""
+
+    async def behave(request: Request, writer: asyncio.StreamWriter) -> None:
+        if refuse(request):
+            await answer(500)(request, writer)
+        else:
+            subscriber.accepted.append(request)
+            await answer(200)(request, writer)
+
+    subscriber.behave = behave
 
 
 @asynccontextmanager

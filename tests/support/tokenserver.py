@@ -43,11 +43,18 @@ class Issuer:
     """Signs tokens with a key of its own."""
 
     def __init__(
-        self, key: PrivateKey | None = None, *, algorithm: str = "ES256", key_id: str = "key-1"
+        self,
+        key: PrivateKey | None = None,
+        *,
+        algorithm: str = "ES256",
+        key_id: str = "key-1",
+        certificate: str = "",
     ) -> None:
+        """`certificate` is the key's in PEM, for who asks for the file of `auth.token.rootcertbundle`."""
         self.key = key or ec.generate_private_key(ec.SECP256R1())
         self.algorithm = algorithm
         self.key_id = key_id
+        self.certificate = certificate
         self.name = "https://tokens.example"
         self.service = "registry.example"
 

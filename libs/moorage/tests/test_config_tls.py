@@ -122,9 +122,10 @@ def test_every_other_address_is_not(address: str) -> None:
     assert "is not on this host" in refusal(f"services: {{notifier: {{addr: {address}}}}}")
 
 
-def test_the_data_port_is_not_used_beside_tls() -> None:
+def test_the_data_port_goes_with_tls() -> None:
     blob = "blob: {addr: 'blob.example:5001', dataport: 5101}"
-    assert refusal(f"services: {{{blob}, {TLS}}}").startswith("services.blob.dataport: must be left out")
+    metadata = "metadata: {addr: 'metadata.example:5002'}"
+    assert read(f"services: {{{blob}, {metadata}, {TLS}}}").services.blob.dataport == 5101
 
 
 @pytest.mark.parametrize("key", ["headersize", "headercount", "headtimeout", "idletimeout", "ratewindow"])

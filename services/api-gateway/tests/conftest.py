@@ -32,7 +32,8 @@ from api_gateway.server import listen
 from blob_service.main import SERVICE as BLOB
 from metadata_service.main import SERVICE as METADATA
 from moorage.config import Configuration, parse
-from moorage.rpc import Address, Channel, RpcServer, open_channel, wait_until_serving
+from moorage.config.tls import SERVICES
+from moorage.rpc import Address, Channel, RpcServer, Security, open_channel, wait_until_serving
 from moorage.service import Service
 from moorage.v1 import metadata_pb2, metadata_pb2_grpc
 from support.processes import free_port
@@ -88,7 +89,8 @@ class RunningService:
             services = config.services.model_copy(update={"blob": blob})
             config = config.model_copy(update={"services": services})
         self._task = asyncio.ensure_future(self._service.run(config, self._stop))
-        channel = open_channel(Address.parse(self._address))
+        security = Security.of(config, "gateway")
+        channel = open_channel(Address.parse(self._address), security, to=self._service.name)
         try:
             assert await wait_until_serving(channel, timeout=20), self._task
         finally:
@@ -223,7 +225,9 @@ class Registry:
         if way == "spliced":
             # Each instance has a data port of its own, and tells it with its tickets.
             blob = {"addr": [f"127.0.0.1:{free_port()}"], "dataport": free_port()}
-            document = merged(document, {"services": {"blob": blob}})
+            services = Certificates(folder / "services")
+            services.of_services(*SERVICES)
+            document = merged(document, {"services": {"blob": blob, "tls": services.services()}})
         self.config = parse(yaml.safe_dump(merged(document, settings)), {})
         self.blobs = [RunningService(BLOB, address) for address in self.config.services.blob.addr]
         self.blob = self.blobs[0]

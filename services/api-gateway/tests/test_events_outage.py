@@ -1,4 +1,4 @@
-"""What happens to events while the broker is away, silent or full: nothing acknowledged is lost or overtaken."""
+"""Events while the broker is away, silent or full: nothing acknowledged is lost or overtaken."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -102,8 +103,13 @@ def test_a_head_that_trickles_is_ended_however_it_begins(
         connection.sendall(behind + beginning)
         started, received = time.monotonic(), b""
         while time.monotonic() - started < 10:
-            with contextlib.suppress(TimeoutError):
+            try:
                 piece = connection.recv(65536)
+            except TimeoutError:
+                pass
+            except ConnectionError:
+                break
+            else:
                 received += piece
                 if not piece:
                     break
@@ -125,7 +131,7 @@ def test_an_idle_connection_is_closed_after_its_time(start_registry) -> None:
 
 def test_of_many_requests_at_once_no_more_than_one_waits_in_memory(registry) -> None:
     # So many would be a hundred megabytes if each became a request at once.
-    many = 20_000
+    many = 10_000
     process = psutil.Process()
     with registry.connect() as connection:
         connection.settimeout(60)
@@ -203,7 +209,8 @@ def test_a_trusted_proxy_brings_as_many_connections_as_it_has_clients(start_regi
 
 def test_a_slow_head_stops_nobody_and_is_ended(start_registry) -> None:
     """Slowloris: many connections that send a byte now and then."""
-    registry = start_registry(http={"limits": {"headtimeout": "2s"}})
+    patience = 3.0
+    registry = start_registry(http={"limits": {"headtimeout": f"{patience:g}s"}})
     before = psutil.Process().memory_info().rss
     with contextlib.ExitStack() as stack, counted("headtimeout", 200):
         slow = [stack.enter_context(registry.connect()) for _ in range(200)]
@@ -222,7 +229,8 @@ def test_a_slow_head_stops_nobody_and_is_ended(start_registry) -> None:
                         connection.send(b"x")
             time.sleep(0.2)
         assert not alive
-        assert slowest < 1.0
+        # None waited for one of them to end.
+        assert slowest < patience
     assert psutil.Process().memory_info().rss - before < 50 * 2**20
 
 
@@ -246,7 +254,8 @@ SLOW = {"minimumrate": "1000", "ratewindow": "1s"}
 @pytest.fixture(scope="module", params=["auto", "off"], ids=["lent", "through the gateway"])
 def impatient(start_registry, request):
     """A registry that wants bytes, over each way that they may take."""
-    return start_registry(http={"limits": SLOW}, services={"blob": {"channel": request.param}})
+    services = {"blob": {"channel": request.param}, "blobtimeout": "2s"}
+    return start_registry(http={"limits": SLOW}, services=services)
 
 
 def test_a_body_that_trickles_is_refused_and_the_upload_goes_on(impatient, repository: str) -> None:
@@ -273,18 +282,22 @@ def stored(registry, path: str) -> int:
 
 
 def test_a_client_that_hardly_takes_a_blob_is_given_up(impatient, repository: str) -> None:
-    digest = impatient.push_blob(repository, bytes(30_000_000))
+    size = 30_000_000
+    digest = impatient.push_blob(repository, bytes(size))
     with impatient.connect() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(request("GET", f"/v2/{repository}/blobs/{digest}"))
-        started = time.monotonic()
-        taken = 0
+        # The end is seen before what is in the buffers has been read.
+        end = select.poll()
+        end.register(connection, select.POLLRDHUP)
+        started, taken = time.monotonic(), 0
+        while not end.poll(50):
+            assert time.monotonic() - started < 30
+            taken += len(connection.recv(20))
         with contextlib.suppress(ConnectionError):
-            while time.monotonic() - started < 40 and (piece := connection.recv(20)):
+            while piece := connection.recv(65536):
                 taken += len(piece)
-                time.sleep(0.1)
-        assert time.monotonic() - started < 30
-        assert taken < 30_000_000
+        assert taken < size
 
 
 def test_a_client_that_is_merely_slow_gets_its_blob(impatient, repository: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import json
 import random
 import time
 from collections.abc import Iterable
@@ -12,10 +14,15 @@ import pytest
 from nats.js.api import ConsumerConfig
 from nats.js.errors import NotFoundError
 
+import moorage.events.broker
+import notifier.place
+import notifier.webhooks
+from moorage.config.events import Stream
 from moorage.events import Event
+from moorage.events.stream import ensure_stream
 from moorage.events.subjects import DEAD_LETTER_STREAM, STREAM
-from notifier.names import REPLAY_STREAM, consumer_name, replay_subject
-from support.subscriber import Request, Subscriber, answer
+from notifier.names import LEASE_BUCKET, PLACE_BUCKET, REPLAY_STREAM, consumer_name, replay_subject
+from support.subscriber import Request, Subscriber, accepting, answer
 
 
 def first_deliveries(subscriber: Subscriber, repository: str) -> list[str]:
@@ -27,19 +34,6 @@ def first_deliveries(subscriber: Subscriber, repository: str) -> list[str]:
         if event["target"]["repository"] == repository
     ]
     return list(dict.fromkeys(came))
-
-
-def accepting(subscriber: Subscriber, refuse) -> None:
-    """Refuse with 500 what `refuse` is true of, and note what is accepted."""
-
-    async def behave(request: Request, writer: asyncio.StreamWriter) -> None:
-        if refuse(request):
-            await answer(500)(request, writer)
-        else:
-            subscriber.accepted.append(request)
-            await answer(200)(request, writer)
-
-    subscriber.behave = behave
 
 
 def in_order(subscriber: Subscriber, events: Iterable[Event]) -> bool:
@@ -143,7 +137,7 @@ async def test_what_stays_away_longer_is_delivered_when_it_is_back(delivering) -
     await delivering.publish(*events)
     await running.webhooks(well=False)
     assert await running.healthy()
-    accepting(subscriber, lambda _: False)
+    accepting(subscriber)
     await subscriber.start()
     await subscriber.until(lambda: len(accepted(subscriber)) == 30)
     await running.webhooks(well=True)
@@ -272,7 +266,7 @@ async def test_what_a_notifier_has_in_hand_when_it_stops_is_delivered_first_by_t
     events = [delivering.event(f"app{number % 3}") for number in range(30)]
     await delivering.publish(*events[:20])
     await subscriber.has(1)
-    accepting(subscriber, lambda _: False)
+    accepting(subscriber)
     await running.stop()
     await delivering.publish(*events[20:])
     started = time.monotonic()
@@ -323,7 +317,7 @@ async def test_an_event_whose_acknowledgement_was_lost_is_not_sent_again(deliver
 
 async def test_two_notifiers_share_the_work_and_one_that_is_killed_is_replaced(delivering) -> None:
     subscriber = await delivering.subscriber()
-    accepting(subscriber, lambda _: False)
+    accepting(subscriber)
     settings = {"url": subscriber.url}
     notifiers = await delivering.processes(2, settings)
     events = [delivering.event(f"app{number % 3}") for number in range(400)]
@@ -346,7 +340,7 @@ async def test_a_notifier_that_was_stopped_for_a_while_does_not_disturb_the_one_
     delivering,
 ) -> None:
     subscriber = await delivering.subscriber()
-    accepting(subscriber, lambda _: False)
+    accepting(subscriber)
     notifiers = await delivering.processes(2, {"url": subscriber.url})
     events = [delivering.event(f"app{number % 3}") for number in range(300)]
     await delivering.publish(*events[:50])
@@ -363,7 +357,7 @@ async def test_a_notifier_that_was_stopped_for_a_while_does_not_disturb_the_one_
 
 async def test_a_message_that_another_client_took_holds_up_what_follows_until_it_is_back(delivering) -> None:
     subscriber = await delivering.subscriber()
-    accepting(subscriber, lambda _: False)
+    accepting(subscriber)
     running = await delivering.notifier({"url": subscriber.url})
     events = [delivering.event() for _ in range(11)]
     await delivering.publish(events[0])
@@ -392,15 +386,6 @@ async def test_events_that_leave_the_stream_before_their_time_are_counted(delive
     await delivering.notifier({"url": subscriber.url, "name": "forgetful"})
     await subscriber.has(2)
     assert REGISTRY.get_sample_value("registry_notifications_lost_total", {"endpoint": "forgetful"}) == 3
-
-
-async def test_a_place_that_was_deleted_is_made_again(delivering) -> None:
-    subscriber = await delivering.subscriber()
-    await delivering.notifier({"url": subscriber.url})
-    await delivering.js.delete_consumer(STREAM, consumer_name("hook0"))
-    [identifier] = await delivering.publish(delivering.event())
-    await subscriber.has(1)
-    assert subscriber.ids == [identifier]
 
 
 async def test_a_place_of_another_take_over_time_is_adapted(delivering) -> None:
@@ -438,3 +423,102 @@ async def test_a_disabled_endpoint_is_left_alone(delivering) -> None:
     await delivering.publish(delivering.event())
     await other.has(1)
     assert not one.requests
+
+
+@pytest.fixture
+def no_head_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new endpoint hears of nothing that happened before."""
+    monkeypatch.setattr(notifier.place, "_HEAD_START", 0.0)
+
+
+async def has_its_place(delivering) -> None:
+    """Wait until the endpoint has its place in the stream."""
+    async with asyncio.timeout(20):
+        while not await delivering.js.consumers_info(STREAM):
+            await asyncio.sleep(0.02)
+
+
+async def bookmark(delivering, sequence: int) -> None:
+    """Wait until it is remembered that the endpoint has everything up to there."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(NotFoundError):
+                entry = await (await delivering.js.key_value(PLACE_BUCKET)).get(consumer_name("hook0"))
+                if json.loads(entry.value)["sequence"] == sequence:
+                    return
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.usefixtures("no_head_start")
+@pytest.mark.parametrize("notifier_runs", [True, False])
+async def test_a_place_that_was_deleted_is_made_again_where_it_was(delivering, notifier_runs: bool) -> None:
+    subscriber = await delivering.subscriber()
+    running = await delivering.notifier({"url": subscriber.url})
+    events = [delivering.event() for _ in range(9)]
+    await has_its_place(delivering)
+    await delivering.publish(*events[:3])
+    await subscriber.has(3)
+    await bookmark(delivering, 3)
+    accepting(subscriber, lambda _: len(subscriber.requests) < 6)
+    if not notifier_runs:
+        await running.stop()
+    await delivering.publish(*events[3:6])
+    await delivering.js.delete_consumer(STREAM, consumer_name("hook0"))
+    await delivering.publish(*events[6:])
+    if not notifier_runs:
+        await delivering.notifier({"url": subscriber.url})
+    await subscriber.until(lambda: len(accepted(subscriber)) == 6)
+    assert first_deliveries(subscriber, "team/app") == [event.id for event in events[3:]]
+    assert set(subscriber.ids[3:]) == {event.id for event in events[3:]}
+
+
+@pytest.mark.usefixtures("no_head_start")
+async def test_of_a_stream_that_was_made_anew_an_endpoint_gets_everything(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    running = await delivering.notifier({"url": subscriber.url})
+    await delivering.publish(*(delivering.event() for _ in range(3)))
+    await subscriber.has(3)
+    await bookmark(delivering, 3)
+    await running.stop()
+    await delivering.js.delete_stream(STREAM)
+    await ensure_stream(delivering.js, Stream())
+    identifiers = await delivering.publish(*(delivering.event() for _ in range(2)))
+    await delivering.notifier({"url": subscriber.url})
+    await subscriber.has(5)
+    assert subscriber.ids[3:] == identifiers
+
+
+@pytest.mark.usefixtures("no_head_start")
+async def test_delivery_goes_on_when_the_stream_is_deleted_under_it(
+    delivering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moorage.events.broker, "CHECK_INTERVAL", 0.1)
+    subscriber = await delivering.subscriber()
+    await delivering.notifier({"url": subscriber.url})
+    await has_its_place(delivering)
+    await delivering.publish(delivering.event())
+    await subscriber.has(1)
+    await bookmark(delivering, 1)
+    await delivering.js.delete_stream(STREAM)
+    await ensure_stream(delivering.js, Stream())
+    [identifier] = await delivering.publish(delivering.event())
+    await subscriber.has(2)
+    assert subscriber.ids[1:] == [identifier]
+
+
+async def test_what_the_notifier_needs_it_makes_again_when_it_is_deleted(
+    delivering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier.webhooks, "CHECK_INTERVAL", 0.1)
+    subscriber = await delivering.subscriber()
+    poison, after = delivering.event(), delivering.event()
+    accepting(subscriber, lambda request: request.events[0]["id"] == poison.id)
+    await delivering.notifier({"url": subscriber.url, "maxattempts": 2, "backoff": "10ms"})
+    await delivering.holder("hook0")
+    for stream in (DEAD_LETTER_STREAM, REPLAY_STREAM, f"KV_{LEASE_BUCKET}", f"KV_{PLACE_BUCKET}"):
+        await delivering.js.delete_stream(stream)
+    await delivering.publish(poison, after)
+    await subscriber.until(lambda: bool(subscriber.accepted))
+    assert accepted(subscriber) == {after.id}
+    await delivering.dead_letters(1)
+    assert await delivering.holder("hook0")

@@ -29,7 +29,7 @@ async def test_it_is_healthy_once_the_stream_is_there(nats_server, notifier, jet
         await running.becomes(healthy=True)
         config = (await client.stream_info(STREAM)).config
         assert (config.subjects, config.storage, config.num_replicas) == ([SUBJECTS], "file", 1)
-        assert (config.max_age, config.max_bytes) == (7 * 24 * 3600, 2**30)
+        assert (config.max_age, config.max_bytes) == (14 * 24 * 3600, 2**30)
 
 
 async def test_it_tells_what_the_stream_holds(nats_server, notifier, jetstream) -> None:

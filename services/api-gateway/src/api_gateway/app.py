@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from functools import lru_cache
 
-from starlette.routing import BaseRoute, Router
+from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from api_gateway.access import AccessController
@@ -25,6 +25,7 @@ from api_gateway.fallback import Fallback
 from api_gateway.health import HealthState
 from api_gateway.memory import Memory
 from api_gateway.middleware import CommonHeaders, Gate, LastResort, Recording
+from api_gateway.openroute import OpenRoute
 from api_gateway.requestlimit import Buckets, RequestLimit
 from api_gateway.routes.base import AliveRoute, get_base
 from api_gateway.routes.blobs import BlobRoutes
@@ -128,22 +129,26 @@ def build_app(config: Configuration, parts: Parts) -> ASGIApp:
         stall=config.services.blobtimeout,
         minimum=MinimumRate(config.http.limits.minimumrate, config.http.limits.ratewindow),
     )
-    routes = v2_routes(TABLE, endpoints(config, parts), context)
-    own: list[BaseRoute] = [AliveRoute()]
-    if parts.tokens is not None:
-        own += parts.tokens.routes(context.origins, context.stall)
-    router = Router(
-        routes=[*routes, *own],
-        default=Fallback(routes, documents_app(), prefix=config.http.prefix),
-        redirect_slashes=False,
-    )
-    app: ASGIApp = Gate(router, health=parts.health)
+    app: ASGIApp = Gate(build_router(config, parts, context), health=parts.health)
     if parts.buckets is not None:
         app = RequestLimit(app, parts.buckets)
     app = LastResort(app)
     app = CommonHeaders(app, headers=config.http.headers)
     app = Recording(app, trusts=trusts, unix=parts.unix, access_log=parts.access_log)
     return Spans(app, trusts=trusts, unix=parts.unix) if tracing.is_on() else app
+
+
+def build_router(config: Configuration, parts: Parts, context: RouteContext) -> Router:
+    """All that the gateway answers: what access control stands before, and what is open and says why."""
+    routes = v2_routes(TABLE, endpoints(config, parts), context)
+    own: list[OpenRoute] = [AliveRoute()]
+    if parts.tokens is not None:
+        own += parts.tokens.routes(context.origins, context.stall)
+    return Router(
+        routes=[*routes, *own],
+        default=Fallback(routes, documents_app(), prefix=config.http.prefix),
+        redirect_slashes=False,
+    )
 
 
 def standard_access_log(config: Configuration) -> AccessLog | None:

@@ -28,6 +28,10 @@ _ACCESS_DECISIONS = Counter(
     "moorage_gateway_access_decisions", "Decisions of access control.", ["controller", "outcome"]
 )
 
+LOGIN_FAILURES = Counter(
+    "moorage_gateway_login_failures", "Passwords that were wrong, or not looked at any more.", ["reason"]
+)
+
 ACCESS_RELOAD_FAILURES = Counter(
     "moorage_gateway_access_reload_failures", "Files of access control that could not be read again."
 )

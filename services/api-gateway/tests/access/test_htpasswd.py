@@ -12,16 +12,20 @@ from typing import Any
 import bcrypt
 import pytest
 import structlog
+from prometheus_client import REGISTRY
 
 from api_gateway.access import AccessRecord, ChallengeError, Grant
 from api_gateway.access.htpasswd import passwords as passwords_module
+from api_gateway.access.htpasswd.attempts import TooManyFailuresError
 from api_gateway.access.htpasswd.controller import HTPasswdController, htpasswd_controller
 from api_gateway.access.htpasswd.file import load_users, parse_users, provide
 from api_gateway.access.htpasswd.passwords import Passwords, WrongPasswordError
 from moorage.config import ConfigurationError
 from moorage.config.auth import HTPasswd
+from moorage.config.failures import Failures
 from moorage.errors import ErrorCode, RegistryError
 
+LIMITED = ("moorage_gateway_login_failures_total", {"reason": "too many failures"})
 PULL = AccessRecord("repository", "team/app", "pull")
 
 
@@ -64,7 +68,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def passwords(clock: Clock) -> Any:
-    passwords = Passwords(2, clock=clock)
+    passwords = Passwords(2, Failures(burst=1000), clock=clock)
     passwords.users = parse_users(ANN.encode())
     yield passwords
     passwords.close()
@@ -256,7 +260,71 @@ async def test_what_is_remembered_is_bounded_and_holds_no_password(
     assert "$2b$" not in repr(passwords._successes) + repr(passwords.users)
 
 
+# Guesses
+
+
+@pytest.fixture
+def strict(clock: Clock) -> Any:
+    """Passwords of which three wrong ones may be tried, and one more each minute."""
+    passwords = Passwords(2, Failures(burst=3, interval="60s"), clock=clock)
+    passwords.users = parse_users(ANN.encode())
+    yield passwords
+    passwords.close()
+
+
+async def guess(passwords: Passwords, number: int, client: str = "192.0.2.1") -> None:
+    with pytest.raises(WrongPasswordError):
+        await passwords.check(basic("ann", f"guess {number}"), client)
+
+
+async def test_after_some_wrong_passwords_the_right_one_waits_too(
+    strict: Passwords, clock: Clock, checks: list[bytes]
+) -> None:
+    for number in range(3):
+        await guess(strict, number)
+    with pytest.raises(TooManyFailuresError) as caught:
+        await strict.check(basic("ann", "pässword"), "192.0.2.1")
+    assert caught.value.seconds == 60
+    # Nothing was computed for it, and others do not wait.
+    assert len(checks) == 3
+    assert await strict.check(basic("ann", "pässword"), "192.0.2.2") == Grant("ann")
+    clock.now += 60
+    await guess(strict, 4)
+
+
+async def test_who_came_in_before_does_not_wait_for_who_guesses(strict: Passwords, clock: Clock) -> None:
+    await strict.check(basic("ann", "pässword"), "192.0.2.1")
+    for number in range(3):
+        await guess(strict, number)
+    for seconds in (0, 299, 301):
+        clock.now = 1000.0 + seconds
+        assert await strict.check(basic("ann", "pässword"), "192.0.2.1") == Grant("ann")
+
+
+async def test_many_that_come_with_a_right_password_at_a_time_are_one_attempt(strict: Passwords) -> None:
+    together = [strict.check(basic("ann", "pässword"), "192.0.2.1") for _ in range(50)]
+    assert await asyncio.gather(*together) == [Grant("ann")] * 50
+
+
+async def test_a_fleet_of_different_guesses_at_a_time_is_counted_before_it_ends(strict: Passwords) -> None:
+    guesses = [strict.check(basic("ann", f"guess {number}"), "192.0.2.1") for number in range(20)]
+    results = await asyncio.gather(*guesses, return_exceptions=True)
+    assert [type(each) for each in results] == [WrongPasswordError] * 3 + [TooManyFailuresError] * 17
+
+
 # The controller
+
+
+async def test_who_guesses_is_told_when_to_try_again(request_with: Any, strict: Passwords) -> None:
+    controller = HTPasswdController(HTPasswd(realm="r", path="/x"), strict)
+    before = REGISTRY.get_sample_value(*LIMITED) or 0.0
+    for number in range(3):
+        await guess(strict, number)
+    with pytest.raises(RegistryError) as caught:
+        await controller.authorize(request_with(("Authorization", f"Basic {basic('ann', 'x')}")), [PULL])
+    assert (caught.value.http_status, caught.value.code) == (429, ErrorCode.TOOMANYREQUESTS)
+    assert caught.value.headers == [(b"retry-after", b"60")]
+    assert REGISTRY.get_sample_value(*LIMITED) == before + 1
 
 
 async def test_the_challenge_names_the_realm(request_with: Any, passwords: Passwords) -> None:

@@ -30,7 +30,7 @@ from blob_service.tickets import Tickets
 from blob_service.uploads import Uploads
 from blob_service.workers import WORKERS
 from moorage.config import Configuration, ConfigurationError
-from moorage.debugging import debug_server
+from moorage.debugging import Pages, ServiceHealth, debug_server
 from moorage.pace import MinimumRate
 from moorage.rpc import Address, RpcServer, Security, kept_up_to_date
 from moorage.service import Service
@@ -103,7 +103,11 @@ def build_server(
 
 
 def build_data_server(
-    config: Configuration, address: Address, contents: Contents, threads: ThreadPool
+    config: Configuration,
+    address: Address,
+    contents: Contents,
+    threads: ThreadPool,
+    security: Security | None = None,
 ) -> DataServer:
     """The data channel's server, not started yet; it listens nowhere if the channel is off."""
     stall = config.services.blobtimeout
@@ -111,7 +115,8 @@ def build_data_server(
     minimum = MinimumRate(limits.minimumrate, limits.ratewindow)
     loans = Loans(contents.blobs, contents.uploads, contents.tickets, threads, stall=stall, minimum=minimum)
     enabled = config.services.blob.channel == "auto"
-    return DataServer(loans, address, enabled=enabled, port=_data_port(config, address))
+    port = _data_port(config, address)
+    return DataServer(loans, address, enabled=enabled, port=port, security=security)
 
 
 def _data_port(config: Configuration, address: Address) -> int:
@@ -131,7 +136,7 @@ async def _serve(
 ) -> None:
     contents = Contents.of(config, driver, executor)
     server = build_server(config, address, contents, security)
-    data = build_data_server(config, address, contents, threads)
+    data = build_data_server(config, address, contents, threads, security)
     check = config.health.storagedriver
     health = StorageHealth(
         driver,
@@ -147,7 +152,7 @@ async def _serve(
         work = (health.watch(), *_purging(config, driver, contents))
         async with (
             _in_background(*work),
-            debug_server(config.services.blob.debugaddr, server),
+            debug_server(config.services.blob.debugaddr, Pages.of_service(config, ServiceHealth(server))),
             enlisted() as ready,
         ):
             ready()

@@ -25,7 +25,7 @@ from blob_service.metrics import LOANS_OPEN
 from moorage.channel import FrameBuffer, pack_frame
 from moorage.config import parse
 from moorage.digest import Digest
-from moorage.rpc import Address
+from moorage.rpc import Address, Security
 from moorage.v1 import blob_pb2
 
 SECONDS = 20.0
@@ -161,19 +161,26 @@ ServeChannel = Callable[..., Any]
 async def serve_channel(
     storage: StorageDriver, tmp_path: Path, free_port: Callable[[], int]
 ) -> AsyncIterator[ServeChannel]:
-    """Starts the data channel: its configuration in YAML, and `tcp` for a data port."""
+    """Starts the data channel: its configuration in YAML, `tcp` for a data port, `security` for TLS there."""
     executor = new_executor()
     threads = ThreadPool(storage.name, 4)
     servers = []
     with ExitStack() as exits:
 
-        async def start(services: str = "", more: str = "", *, blob: str = "", tcp: bool = False) -> Channel:
+        async def start(
+            services: str = "",
+            more: str = "",
+            *,
+            blob: str = "",
+            tcp: bool = False,
+            security: Security | None = None,
+        ) -> Channel:
             port = free_port() if tcp else 0
             address = Address.parse("127.0.0.1:1" if tcp else f"unix://{tmp_path}/run/blob.sock")
             services = f"services: {{blob: {{dataport: {port}, {blob}}}, {services}}}"
             config = parse(f"version: 0.1\nstorage: {{inmemory: {{}}}}\n{services}\n{more}\n", {})
             contents = Contents.of(config, storage, executor)
-            server = build_data_server(config, address, contents, threads)
+            server = build_data_server(config, address, contents, threads, security)
             await server.start()
             servers.append(server)
             return Channel(contents, server, address, port, exits)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blob_service.metrics import LOAN_BYTES, LOANS
+from blob_service.metrics import LOAN_BYTES, LOANS, SLOW_CLIENTS
 
 MIB = 1 << 20
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -312,3 +312,24 @@ async def test_an_unexpected_error_is_one_word_to_the_gateway(
     assert names == ["failed"]
     (error,) = failed.errors
     assert (error.code, error.message, error.detail_json) == ("UNKNOWN", "", "")
+
+
+async def test_a_client_that_takes_less_than_it_must_is_given_up(
+    serve_channel, slow_pair, sends, content_of
+) -> None:
+    channel = await serve_channel(more="http: {limits: {minimumrate: 10MB, ratewindow: 300ms}}")
+    counted = SLOW_CLIENTS.labels("send")._value.get()
+    content = content_of(8 * MIB)
+    digest = await channel.store(content)
+    gateway = await channel.connect()
+    ours, theirs = slow_pair
+    gateway.lend(sends(digest, len(content), (HEAD, 0, len(content))), ours)
+    ours.close()
+    last, taken = asyncio.ensure_future(gateway.last()), 0
+    while not last.done():
+        taken += len(await asyncio.get_running_loop().sock_recv(theirs, 4096))
+        await asyncio.sleep(0.01)
+    names, failed, _ = await last
+    assert names == ["started", "failed"]
+    assert failed.moved < len(content)
+    assert SLOW_CLIENTS.labels("send")._value.get() == counted + 1

@@ -17,13 +17,13 @@ async def test_each_driver_is_made_by_its_name(request: pytest.FixtureRequest, d
 
 
 def test_the_suite_runs_against_every_driver(suite_drivers: set[str]) -> None:
-    assert suite_drivers == set(factory.FACTORIES)
+    assert suite_drivers == set(factory.DRIVERS)
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ConfigurationError) as caught:
         factory.create("floppy", {})
-    known = ", ".join(sorted(factory.FACTORIES))
+    known = ", ".join(factory.DRIVERS)
     assert str(caught.value) == f"storage: unknown driver 'floppy'; known are {known}"
 
 

@@ -13,6 +13,10 @@ MALFORMED_LINK = "malformed link"
 MISSING_BYTES = "missing bytes"
 WRONG_DIGEST = "wrong digest"
 
+# From the start at 0: an increase is seen only where there was a value before.
+for _kind in (MALFORMED_LINK, MISSING_BYTES, WRONG_DIGEST):
+    DAMAGE.labels(_kind)
+
 LEASES = Gauge("moorage_metadata_leases", "Leases of gateways that have not ended.")
 HOLDINGS = Gauge("moorage_metadata_lease_repositories", "Pairs of a lease and a repository that it covers.")
 LEASES_ENDED = Counter(
@@ -33,6 +37,8 @@ REVOCATION_WAIT = Histogram(
 COLLECTIONS = Counter(
     "moorage_garbage_collections_total", "Garbage collections that ended, by outcome.", ["outcome"]
 )
+for _outcome in ("complete", "dry run", "failed"):
+    COLLECTIONS.labels(_outcome)
 COLLECTED = Counter(
     "moorage_garbage_collected_total",
     "What garbage collections removed, by kind: manifest, link or blob.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from nats.js import JetStreamContext
 
-from moorage.events import Event
 from moorage.events.subjects import CONTENT_TYPE, CONTENT_TYPE_HEADER, MESSAGE_ID_HEADER
 from notifier.names import (
     ATTEMPTS_HEADER,
@@ -23,15 +22,16 @@ async def bury(
     jetstream: JetStreamContext,
     endpoint: str,
     content: bytes,
-    event: Event | None,
     *,
     reason: str,
     attempts: int,
     stored: float,
+    receipt: str,
 ) -> None:
     """Put an event of an endpoint into the stream of dead letters; raises nats.errors.Error or TimeoutError.
 
-    `content` is the event's JSON, or what was to be it where `event` is None.
+    `content` is the event's JSON, or what was to be it; `receipt` names the message that
+    it came in.
     """
     headers = {
         CONTENT_TYPE_HEADER: CONTENT_TYPE,
@@ -42,10 +42,10 @@ async def bury(
         ],
         ATTEMPTS_HEADER: str(attempts),
         STORED_HEADER: f"{stored:.3f}",
+        # Twice in a row, after a crash between this and the acknowledgement, it stands there once. An event
+        # that was told once more came in another message: when it is given up again, it stands there again.
+        MESSAGE_ID_HEADER: f"{consumer_name(endpoint)}.{receipt}",
     }
-    if event is not None:
-        # Twice in a row, after a crash between this and the acknowledgement, it stands there once.
-        headers[MESSAGE_ID_HEADER] = f"{consumer_name(endpoint)}.{event.id}"
     await jetstream.publish(
         dead_letter_subject(endpoint), content, stream=DEAD_LETTER_STREAM, headers=headers
     )

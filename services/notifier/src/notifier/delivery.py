@@ -20,6 +20,8 @@ from nats.js import JetStreamContext
 from moorage.config.endpoints import Endpoint
 from moorage.events import Event, InvalidEventError
 from moorage.events.subjects import STREAM
+from notifier.attempts import attempted
+from notifier.bookmarks import Bookmarks
 from notifier.breaker import Breaker, Permit
 from notifier.concurrency import until_one_ends
 from notifier.dead_letters import bury
@@ -62,6 +64,7 @@ class Delivery:
         done: dict[str, Done],
         jetstream: JetStreamContext,
         lease: Lease,
+        bookmarks: Bookmarks,
         takeover: float,
         changed: Callable[[], None],
     ) -> None:
@@ -88,10 +91,11 @@ class Delivery:
                 done=done.setdefault(name.stream, Done()),
                 passed_on=self._arrived,
                 lost=self._lost,
+                bookmarks=kept,
             )
-            for name in (
-                PlaceName(STREAM, consumer, endpoint.name),
-                PlaceName(REPLAY_STREAM, consumer, endpoint.name, replay_subject(endpoint.name)),
+            for name, kept in (
+                (PlaceName(STREAM, consumer, endpoint.name), bookmarks),
+                (PlaceName(REPLAY_STREAM, consumer, endpoint.name, replay_subject(endpoint.name)), None),
             )
         ]
         self._to_skip: asyncio.Queue[Message] = asyncio.Queue()
@@ -133,7 +137,10 @@ class Delivery:
             self._to_skip.put_nowait(message)
             return
         self._statistics.arrived(again=message.deliveries > 1)
-        self._lanes.add(Waiting(event, message, message.stored.timestamp(), time.monotonic()))
+        headers = message.msg.headers or {}
+        self._lanes.add(
+            Waiting(event, message, message.stored.timestamp(), time.monotonic(), headers=headers)
+        )
         self._wake.set()
 
     def _lost(self, events: int) -> None:
@@ -154,10 +161,10 @@ class Delivery:
                 self._jetstream,
                 self._endpoint.name,
                 message.msg.data,
-                None,
                 reason="not an event",
                 attempts=0,
                 stored=message.stored.timestamp(),
+                receipt=str(message),
             )
             await message.done()
 
@@ -205,7 +212,7 @@ class Delivery:
         try:
             began = time.monotonic()
             try:
-                outcome = await self._sink.send([waiting.event for waiting in events])
+                outcome = await attempted(self._sink, self._endpoint.name, events)
             except BaseException:
                 self._breaker.abandoned(permit)
                 raise
@@ -280,10 +287,10 @@ class Delivery:
                     self._jetstream,
                     self._endpoint.name,
                     waiting.event.encode(),
-                    waiting.event,
                     reason=reason,
                     attempts=waiting.attempts,
                     stored=waiting.stored,
+                    receipt=str(waiting.receipt),
                 )
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 log.warning(
@@ -314,6 +321,7 @@ class Delivery:
             for place in self._places:
                 info = await place.info()
                 pending += (info.num_pending or 0) + (info.num_ack_pending or 0)
+                await place.bookmark(info)
             self._statistics.pending(pending)
             await asyncio.sleep(self._takeover / _WORDS)
 

@@ -12,6 +12,15 @@ REPLAY_SUBJECTS = "registry.replays.>"
 
 LEASE_BUCKET = "REGISTRY_NOTIFIERS"
 
+# Where each endpoint was last, should its consumer be lost.
+PLACE_BUCKET = "REGISTRY_PLACES"
+
+# The broker forgets where an endpoint is that nobody has asked for events of in this time, seconds.
+FORGOTTEN_AFTER = 30 * 24 * 60 * 60.0
+
+# What the consumer of an endpoint says of itself.
+ENDPOINT_METADATA = "moorage.endpoint"
+
 # Headers of a dead letter.
 ENDPOINT_HEADER = "Moorage-Endpoint"
 REASON_HEADER = "Moorage-Reason"
@@ -33,6 +42,11 @@ def consumer_name(endpoint: str) -> str:
     return f"{_PREFIX}{slug}_{hashlib.sha256(endpoint.encode()).hexdigest()[:10]}"
 
 
+def consumer_of_subject(subject: str) -> str:
+    """The consumer of the endpoint that a dead letter, or an event to be told once more, is for."""
+    return subject.rpartition(".")[2]
+
+
 def is_consumer_name(name: str) -> bool:
     """Whether a consumer is an endpoint's."""
     return name.startswith(_PREFIX)
@@ -45,20 +59,30 @@ def dead_letter_subject(endpoint: str) -> str:
 
 def replay_subject(endpoint: str) -> str:
     """Where events go that an endpoint is to be told once more."""
-    return f"registry.replays.{consumer_name(endpoint)}"
+    return replay_subject_of(consumer_name(endpoint))
+
+
+def replay_subject_of(consumer: str) -> str:
+    """The same, of the consumer of an endpoint."""
+    return f"registry.replays.{consumer}"
 
 
 __all__ = [
     "ATTEMPTS_HEADER",
     "DEAD_LETTER_STREAM",
     "ENDPOINT_HEADER",
+    "ENDPOINT_METADATA",
+    "FORGOTTEN_AFTER",
     "LEASE_BUCKET",
+    "PLACE_BUCKET",
     "REASON_HEADER",
     "REPLAY_STREAM",
     "REPLAY_SUBJECTS",
     "STORED_HEADER",
     "consumer_name",
+    "consumer_of_subject",
     "dead_letter_subject",
     "is_consumer_name",
     "replay_subject",
+    "replay_subject_of",
 ]

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import nats.errors
 import structlog
@@ -23,7 +24,9 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.errors import NotFoundError
 
+from notifier.bookmarks import Bookmark, Bookmarks
 from notifier.concurrency import until_one_ends
+from notifier.names import ENDPOINT_METADATA, FORGOTTEN_AFTER
 from notifier.sequencer import Delivered, Sequencer
 
 log = structlog.get_logger("notifier.place")
@@ -42,8 +45,8 @@ _SLACK = 2.0
 # read of the endpoint, and acknowledged changes, while the notifier was still starting.
 _HEAD_START = 60.0
 
-# The broker forgets a place that nobody has asked for events of in this time, seconds.
-FORGOTTEN_AFTER = 30 * 24 * 60 * 60.0
+# A bookmark is written again after so many seconds even if nothing happened, lest it be forgotten.
+_REFRESHED_AFTER = 24 * 60 * 60.0
 
 # Sequences that are remembered as done, in case their acknowledgement was lost.
 _MOST_REMEMBERED = 8192
@@ -91,6 +94,10 @@ class Message:
         self.stored = meta.timestamp
         self.msg = msg
 
+    def __str__(self) -> str:
+        """What tells it from every other message, also of a stream that was made anew."""
+        return f"{self._place.name.stream}.{self.sequence}.{self.stored.timestamp():.6f}"
+
     async def done(self) -> None:
         """It is never to come again. Should the broker not hear of it, it is skipped when it comes."""
         await self._place.done(self)
@@ -100,7 +107,7 @@ class Place:
     """One endpoint's place in one stream. `passed_on` gets its messages, in order.
 
     `takeover` is for how many seconds a message may be in hand without a word; `lost` is told how many
-    messages left the stream before their time.
+    messages left the stream before their time. `bookmarks` is None where a place that was lost begins anew.
     """
 
     def __init__(
@@ -113,7 +120,12 @@ class Place:
         done: Done,
         passed_on: Callable[[Message], None],
         lost: Callable[[int], None],
+        bookmarks: Bookmarks | None = None,
     ) -> None:
+        self._bookmarks = bookmarks
+        self._bookmark = Bookmark("", -1)
+        self._bookmarked = 0.0
+        self._created = ""
         self._jetstream = jetstream
         self.name = name
         self._takeover = takeover
@@ -132,11 +144,15 @@ class Place:
 
     async def open(self) -> None:
         """Make the place if it is not there, and get ready to ask; raises nats.errors.Error, TimeoutError."""
+        if self._bookmarks is not None:
+            self._created = str((await self._jetstream.stream_info(self.name.stream)).created)
         info = await self._ensure()
         delivered = info.delivered.consumer_seq if info.delivered else 0
         self._sequencer = Sequencer(delivered + 1, info.num_ack_pending or 0)
         # What was handed out last; 0 where nothing was yet.
         self._last_new = info.delivered.stream_seq if info.delivered else 0
+        if info.config.opt_start_seq and not delivered:
+            self._last_new = info.config.opt_start_seq - 1
         client = self._jetstream._nc
         self._inbox = client.new_inbox()
         self._subscription = await client.subscribe(self._inbox, cb=self._take)
@@ -157,6 +173,19 @@ class Place:
         except NotFoundError as error:
             raise PlaceLostError(self.name.consumer) from error
         return found
+
+    async def bookmark(self, info: ConsumerInfo) -> None:
+        """Remember how far this is; raises nats.errors.Error or TimeoutError."""
+        if self._bookmarks is None:
+            return
+        bookmark = Bookmark(self._created, info.ack_floor.stream_seq if info.ack_floor else 0)
+        # Where nothing is acknowledged yet, the place begins where it was made to.
+        if not bookmark.sequence and info.config.opt_start_seq:
+            bookmark = Bookmark(self._created, info.config.opt_start_seq - 1)
+        now = time.monotonic()
+        if bookmark != self._bookmark or now - self._bookmarked > _REFRESHED_AFTER:
+            await self._bookmarks.put(self.name.consumer, bookmark)
+            self._bookmark, self._bookmarked = bookmark, now
 
     async def done(self, message: Message) -> None:
         """Acknowledge a message, or remember to."""
@@ -184,23 +213,44 @@ class Place:
             max_ack_pending=MOST_HELD,
             filter_subject=name.subject,
             inactive_threshold=FORGOTTEN_AFTER,
-            deliver_policy=DeliverPolicy.BY_START_TIME if name.subject is None else DeliverPolicy.ALL,
-            opt_start_time=(
-                datetime.now(UTC) - timedelta(seconds=_HEAD_START) if name.subject is None else None
-            ),
-            metadata={"moorage.endpoint": name.endpoint},
+            metadata={ENDPOINT_METADATA: name.endpoint},
         )
         try:
             info: ConsumerInfo = await self._jetstream.consumer_info(name.stream, name.consumer)
         except NotFoundError:
-            log.info("a place in the stream is made", endpoint=name.endpoint, stream=name.stream)
-            made: ConsumerInfo = await self._jetstream.add_consumer(name.stream, wanted)
+            made: ConsumerInfo = await self._jetstream.add_consumer(
+                name.stream, wanted.evolve(**await self._beginning())
+            )
             return made
         if info.config.ack_wait == self._takeover and info.config.max_ack_pending == MOST_HELD:
             return info
         changed = info.config.evolve(ack_wait=self._takeover, max_ack_pending=MOST_HELD)
-        info = await self._jetstream.add_consumer(name.stream, changed)
-        return info
+        adapted: ConsumerInfo = await self._jetstream.add_consumer(name.stream, changed)
+        return adapted
+
+    async def _beginning(self) -> dict[str, Any]:
+        """Where a consumer begins that is not there."""
+        name = self.name
+        if self._bookmarks is None:
+            return {"deliver_policy": DeliverPolicy.ALL}
+        bookmark = await self._bookmarks.get(name.consumer)
+        if bookmark is None:
+            log.info("a new endpoint has its place in the stream", endpoint=name.endpoint)
+            start = datetime.now(UTC) - timedelta(seconds=_HEAD_START)
+            return {"deliver_policy": DeliverPolicy.BY_START_TIME, "opt_start_time": start}
+        if bookmark.created != self._created:
+            log.error(
+                "the stream was made anew; what an endpoint did not have of the old one is lost",
+                endpoint=name.endpoint,
+                stream=name.stream,
+            )
+            return {"deliver_policy": DeliverPolicy.ALL}
+        log.warning(
+            "an endpoint's place in the stream was lost; it goes on where it was last",
+            endpoint=name.endpoint,
+            after=bookmark.sequence,
+        )
+        return {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": bookmark.sequence + 1}
 
     async def _ask_always(self) -> None:
         while True:

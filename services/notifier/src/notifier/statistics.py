@@ -20,6 +20,8 @@ class Statistics:
         self._statuses = Counter[str]()
         self._pending = 0
         self._endpoint = endpoint
+        self.last_failure = ""
+        """Why the last attempt failed; empty when it did not."""
         self._latency = metrics.LATENCY.labels(endpoint)
         self._duration = metrics.ATTEMPT_DURATION.labels(endpoint)
         self._retries = metrics.RETRIES.labels(endpoint)
@@ -39,6 +41,7 @@ class Statistics:
     def attempted(self, events: Sequence[Waiting], outcome: Outcome, seconds: float) -> None:
         """An attempt has ended."""
         self._duration.observe(seconds)
+        self.last_failure = "" if outcome.succeeded else str(outcome)
         retries = sum(waiting.attempts > 1 for waiting in events)
         if retries:
             self._retries.inc(retries)

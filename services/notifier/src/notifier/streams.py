@@ -1,4 +1,4 @@
-"""The notifier's own streams: dead letters, replays, and who delivers to which endpoint.
+"""The notifier's own streams: dead letters, replays, who delivers to which endpoint, and how far each is.
 
 Like the event stream, each is made when it is not there, and left as an operator made it when it is.
 """
@@ -12,9 +12,13 @@ from nats.js.kv import KeyValue
 
 from moorage.config.notifications import Notifications
 from moorage.events.subjects import DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECTS
-from notifier.names import LEASE_BUCKET, REPLAY_STREAM, REPLAY_SUBJECTS
-
-_DAY = 24 * 60 * 60.0
+from notifier.names import (
+    FORGOTTEN_AFTER,
+    LEASE_BUCKET,
+    PLACE_BUCKET,
+    REPLAY_STREAM,
+    REPLAY_SUBJECTS,
+)
 
 # JetStream's error code for a stream that another client made a moment ago, with other settings.
 _NAME_IN_USE = 10058
@@ -68,24 +72,46 @@ async def lease_bucket(
 
     Raises nats.errors.Error or TimeoutError.
     """
+    return await _bucket(
+        jetstream, LEASE_BUCKET, "Which notifier delivers to which endpoint", notifications, takeover
+    )
+
+
+async def place_bucket(jetstream: JetStreamContext, notifications: Notifications) -> KeyValue:
+    """The bucket of bookmarks, which stay as long as places do; made if need be.
+
+    Raises nats.errors.Error or TimeoutError.
+    """
+    return await _bucket(
+        jetstream,
+        PLACE_BUCKET,
+        "How far each endpoint is in the event stream",
+        notifications,
+        FORGOTTEN_AFTER,
+    )
+
+
+async def _bucket(
+    jetstream: JetStreamContext, name: str, description: str, notifications: Notifications, ttl: float
+) -> KeyValue:
     wanted = KeyValueConfig(
-        bucket=LEASE_BUCKET,
-        description="Which notifier delivers to which endpoint",
+        bucket=name,
+        description=description,
         history=1,
-        ttl=takeover,
+        ttl=ttl,
         storage=StorageType.FILE,
         replicas=notifications.stream.replicas,
     )
     try:
-        bucket = await jetstream.key_value(LEASE_BUCKET)
+        bucket = await jetstream.key_value(name)
     except BucketNotFoundError:
         try:
             return await jetstream.create_key_value(wanted)
         except BadRequestError as error:
             if error.err_code != _NAME_IN_USE:
                 raise
-            bucket = await jetstream.key_value(LEASE_BUCKET)
-    found = (await jetstream.stream_info(f"KV_{LEASE_BUCKET}")).config
-    if found.max_age != takeover:
-        await jetstream.update_stream(found.evolve(max_age=takeover, duplicate_window=min(takeover, 120.0)))
+            bucket = await jetstream.key_value(name)
+    found = (await jetstream.stream_info(f"KV_{name}")).config
+    if found.max_age != ttl:
+        await jetstream.update_stream(found.evolve(max_age=ttl, duplicate_window=min(ttl, 120.0)))
     return bucket

@@ -9,6 +9,7 @@ import ssl
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -21,7 +22,9 @@ from nats.js.kv import KeyValue
 from moorage.config import Configuration
 from moorage.config.endpoints import Endpoint
 from moorage.config.notifications import Notifications
+from notifier.bookmarks import Bookmarks
 from notifier.breaker import Breaker
+from notifier.concurrency import cancelled
 from notifier.connections import tls_context
 from notifier.delivery import Delivery
 from notifier.http_sink import HTTPSink
@@ -29,7 +32,7 @@ from notifier.leases import Lease
 from notifier.names import consumer_name
 from notifier.place import Done, PlaceLostError
 from notifier.statistics import Statistics
-from notifier.streams import ensure_own_streams, lease_bucket
+from notifier.streams import ensure_own_streams, lease_bucket, place_bucket
 
 log = structlog.get_logger("notifier")
 
@@ -40,7 +43,18 @@ _ATTEMPTS_WITHIN_TAKEOVER = 2
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 5.0
 
+# Seconds between two looks whether the notifier's own streams are there.
+CHECK_INTERVAL = 5.0
+
 _REDACTED = "<redacted>"
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """What notifiers share: who delivers to which endpoint, and how far each endpoint is."""
+
+    leases: KeyValue
+    places: KeyValue
 
 
 class Webhook:
@@ -62,14 +76,14 @@ class Webhook:
     async def deliver(
         self,
         jetstream: JetStreamContext,
-        bucket: KeyValue,
+        buckets: Buckets,
         ending: asyncio.Event,
         changed: Callable[[], None],
     ) -> None:
         """Deliver, or wait for the lease, until `ending` is set."""
         pause = _FIRST_PAUSE
         while not ending.is_set():
-            lease = Lease(bucket, consumer_name(self.endpoint.name), self._takeover, self._state)
+            lease = Lease(buckets.leases, consumer_name(self.endpoint.name), self._takeover, self._state)
             try:
                 if not await lease.acquire(ending):
                     return
@@ -82,6 +96,7 @@ class Webhook:
                     self._done,
                     jetstream,
                     lease,
+                    Bookmarks(buckets.places),
                     self._takeover,
                     changed,
                 )
@@ -130,6 +145,8 @@ class Webhook:
             "holder": self._holder,
             "breaker": "open" if self.breaker.is_open else "closed",
             "failures": self.breaker.failures,
+            "url": _shown(self.endpoint.url),
+            "reason": self.statistics.last_failure,
         }
 
 
@@ -196,25 +213,36 @@ class Webhooks:
         return {"notifications": {"endpoints": [webhook.document() for webhook in self.all]}}
 
     async def _deliver(self, jetstream: JetStreamContext, ending: asyncio.Event) -> None:
-        bucket = await self._opened(jetstream, ending)
-        if bucket is None:
+        buckets = await self._opened(jetstream, ending)
+        if buckets is None:
             return
-        reporting = asyncio.create_task(self._reporting())
+        meanwhile = [
+            asyncio.create_task(self._reporting()),
+            asyncio.create_task(self._looking_after(jetstream, ending)),
+        ]
         try:
             await asyncio.gather(
-                *(webhook.deliver(jetstream, bucket, ending, self._changed.set) for webhook in self.all)
+                *(webhook.deliver(jetstream, buckets, ending, self._changed.set) for webhook in self.all)
             )
         finally:
-            reporting.cancel()
-            await asyncio.gather(reporting, return_exceptions=True)
+            await cancelled(meanwhile)
 
-    async def _opened(self, jetstream: JetStreamContext, ending: asyncio.Event) -> KeyValue | None:
-        """The bucket of leases, once everything that delivery needs is there; None when it is over before."""
+    async def _looking_after(self, jetstream: JetStreamContext, ending: asyncio.Event) -> None:
+        """Make again what somebody deletes; deliveries that failed without it begin again by themselves."""
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL)
+            await self._opened(jetstream, ending)
+
+    async def _opened(self, jetstream: JetStreamContext, ending: asyncio.Event) -> Buckets | None:
+        """The buckets, once everything that delivery needs is there; None when it is over before."""
         complained = False
         while not ending.is_set():
             try:
                 await ensure_own_streams(jetstream, self._notifications)
-                return await lease_bucket(jetstream, self._notifications, self._takeover)
+                return Buckets(
+                    await lease_bucket(jetstream, self._notifications, self._takeover),
+                    await place_bucket(jetstream, self._notifications),
+                )
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 if not complained and not ending.is_set():
                     complained = True

@@ -2,6 +2,7 @@
 
 from moorage.channel.frames import MAX_MESSAGE, MAX_TAIL, Frame, FrameBuffer, FrameError, pack_frame
 from moorage.channel.sockets import data_socket, set_up_tcp
+from moorage.channel.tunnel import Tunnel, Tunnels, answer, dial
 
 __all__ = [
     "MAX_MESSAGE",
@@ -9,7 +10,11 @@ __all__ = [
     "Frame",
     "FrameBuffer",
     "FrameError",
+    "Tunnel",
+    "Tunnels",
+    "answer",
     "data_socket",
+    "dial",
     "pack_frame",
     "set_up_tcp",
 ]

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from moorage.config.failures import Failures
 from moorage.config.section import Section
 from moorage.config.tokenserver import TokenServer
 from moorage.config.values import Flag, FreeForm, Text, as_list
@@ -103,6 +104,7 @@ class HTPasswd(_Kind):
 
     realm: _Quotable
     path: _Path
+    failures: Failures = Field(default_factory=Failures)
 
 
 class Token(_Kind):

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from moorage.config.failures import Failures
 from moorage.config.globs import at_least_one
 from moorage.config.section import Section
-from moorage.config.values import Count, Lines, Seconds, Text, as_list, one_of
+from moorage.config.values import Lines, Seconds, Text, as_list, one_of
 from moorage.globs import InvalidGlobError, parse_glob
 
 ANONYMOUS = "anonymous"
@@ -65,12 +66,6 @@ def _lifetime(value: float) -> float:
     return value
 
 
-def _more_than_zero(value: float) -> float:
-    if value <= 0:
-        raise ValueError("must be more than zero")
-    return value
-
-
 Action = Literal["pull", "push", "create", "delete", "catalog"]
 _Action = Annotated[Action, BeforeValidator(one_of("pull", "push", "create", "delete", "catalog"))]
 _Subject = Annotated[Text, AfterValidator(_subject)]
@@ -83,13 +78,6 @@ class Rule(Section):
     subjects: Annotated[tuple[_Subject, ...], BeforeValidator(as_list), AfterValidator(at_least_one)]
     repositories: Annotated[tuple[_Repositories, ...], BeforeValidator(as_list), AfterValidator(at_least_one)]
     actions: Annotated[tuple[_Action, ...], BeforeValidator(as_list), AfterValidator(at_least_one)]
-
-
-class Failures(Section):
-    """`auth.token.server.failures`: `burst` wrong passwords at once, and one more each `interval`."""
-
-    burst: Annotated[Count, AfterValidator(_more_than_zero)] = 10
-    interval: Annotated[Seconds, AfterValidator(_more_than_zero)] = 10.0
 
 
 class TokenServer(Section):

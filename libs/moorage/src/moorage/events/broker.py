@@ -150,6 +150,35 @@ class Broker:
             log.warning("no event stream; trying again", nats=str(self.url), reason=reason)
 
 
+@asynccontextmanager
+async def connected(url: BrokerURL, name: str) -> AsyncIterator[JetStreamContext]:
+    """One connection, for a command; raises OSError, whose text says why there is none.
+
+    When it is lost, what is under way on it fails.
+    """
+    failures: list[Exception] = []
+
+    async def failed(error: Exception) -> None:
+        failures[:] = [error]
+
+    async def closed() -> None:
+        """What waits for an answer notices by itself."""
+
+    client = _Client()
+    try:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await client.open(url, name, error_cb=failed, closed_cb=closed)
+        except (OSError, TimeoutError, nats.errors.Error) as error:
+            why = failures[-1] if failures and isinstance(error, nats.errors.NoServersError) else error
+            raise ConnectionError(f"no event stream at {url}: {_reason(why)}") from error
+        yield client.jetstream(timeout=API_TIMEOUT)
+    finally:
+        with suppress(OSError, TimeoutError, nats.errors.Error):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await client.close()
+
+
 class _Client(Client):
     """One connection, without the library's own reconnection, that never says its password in the clear to `tls://`."""
 
@@ -197,8 +226,8 @@ class _Client(Client):
         self._demand_encryption(url)
         if self.max_payload < LARGEST_MESSAGE:
             raise ConnectionError(
-                f"the broker takes messages of {self.max_payload} bytes at most; events need {LARGEST_MESSAGE}: "
-                "raise its max_payload"
+                f"the broker takes messages of {self.max_payload} bytes at most; "
+                f"events need {LARGEST_MESSAGE}: raise its max_payload"
             )
 
     def _demand_encryption(self, url: BrokerURL) -> None:

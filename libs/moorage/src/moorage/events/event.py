@@ -30,7 +30,7 @@ class InvalidEventError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A descriptor that a manifest refers to. `others` are the fields beside the three, as they stand there."""
+    """A descriptor that a manifest refers to. `others` are the fields beside the three, as they are."""
 
     media_type: str = ""
     digest: str = ""
@@ -170,16 +170,13 @@ class Event:
 
     @classmethod
     def decode(cls, text: bytes) -> Event:
-        """The event that `encode` made; raises InvalidEventError. Fields that it does not know are dropped."""
+        """The event that `encode` made; raises InvalidEventError. Unknown fields are dropped."""
         try:
             fields = _Fields(json.loads(text))
-            action = fields.text("action")
-            if action not in ACTIONS:
-                raise InvalidEventError(f"not an action: {action[:40]!r}")
             return cls(
                 id=fields.text("id"),
                 timestamp=parse_timestamp(fields.text("timestamp")),
-                action=action,
+                action=_action(fields.text("action")),
                 target=_target(fields.object("target")),
                 request=_request(fields.object("request")),
                 actor=Actor(fields.object("actor").text("name")),
@@ -227,6 +224,13 @@ class _Fields:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise InvalidEventError(f"{key} is not what it should be")
         return value
+
+
+def _action(text: str) -> Action:
+    for action in ACTIONS:
+        if text == action:
+            return action
+    raise InvalidEventError(f"not an action: {text[:40]!r}")
 
 
 def _target(fields: _Fields) -> Target:

@@ -23,7 +23,7 @@ class UnusableStreamError(Exception):
     """The stream is there, and events would be lost in it. `str()` says why."""
 
 
-# A publisher may repeat itself within this time (seconds), after an outage say, and the event stands there once.
+# Seconds within which a publisher may repeat itself, after an outage say, and the event stands there once.
 DUPLICATE_WINDOW = 600.0
 
 
@@ -84,7 +84,8 @@ def check(found: StreamConfig) -> None:
         )
     if found.max_msg_size is not None and 0 <= found.max_msg_size < LARGEST_MESSAGE:
         raise UnusableStreamError(
-            f"stream {STREAM} takes messages of {found.max_msg_size} bytes at most; events need {LARGEST_MESSAGE}"
+            f"stream {STREAM} takes messages of {found.max_msg_size} bytes at most; "
+            f"events need {LARGEST_MESSAGE}"
         )
     if found.sealed:
         raise UnusableStreamError(f"stream {STREAM} is sealed: it takes no event")

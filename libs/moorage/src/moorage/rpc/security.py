@@ -1,4 +1,4 @@
-"""Mutual TLS for calls between services over TCP: who a service is, and who may call what.
+"""Mutual TLS between services, on gRPC and the data port: who a service is, and who may call what.
 
 A service's certificate says by a DNS name who it is: `blob.moorage` is the blob service, wherever it runs.
 The caller takes an answer only from a server with the name of the service that it wants, and the server takes
@@ -9,8 +9,10 @@ On unix sockets, permissions and nothing else decide: only one host's own proces
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -33,6 +35,11 @@ CALLERS: Mapping[str, frozenset[str]] = {
 }
 """Which services may call which part of the contract. What is not listed here nobody may call."""
 
+DATA_PORT = "the data port"
+
+DATA_PORT_CALLERS = frozenset({"gateway"})
+"""Which services may connect to a blob service's data port."""
+
 _REFUSED = Counter(
     "moorage_rpc_refused", "Calls over TCP whose caller's certificate does not allow them.", ["method"]
 )
@@ -47,12 +54,32 @@ def identity(service: str) -> str:
     return f"{service}.{DOMAIN}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Credentials:
+    """What is made of the files: for gRPC as they are, for the data port a context for each side."""
+
+    pair: Pair
+    client: ssl.SSLContext
+    server: ssl.SSLContext
+
+
 class Security:
     """The certificate of one service for its calls and for those to it, as it is at the moment."""
 
     def __init__(self, files: CertificateFiles) -> None:
         """Read the files. Raises UnusableFileError."""
-        self._pair: Watched[Pair] = Watched(files, lambda pair: pair)
+
+        def make(pair: Pair) -> _Credentials:
+            contexts = [ssl.SSLContext(side) for side in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER)]
+            for context in contexts:
+                # Both ends are this software's.
+                context.minimum_version = ssl.TLSVersion.TLSv1_3
+                context.verify_mode = ssl.CERT_REQUIRED
+                context.load_verify_locations(cadata=pair.authorities.decode("ascii"))
+                files.load_into(context)
+            return _Credentials(pair, *contexts)
+
+        self._credentials: Watched[_Credentials] = Watched(files, make)
 
     @classmethod
     def of(cls, config: Configuration, service: str) -> Security | None:
@@ -69,19 +96,29 @@ class Security:
     @property
     def generation(self) -> int:
         """Grows when the certificate changes."""
-        return self._pair.generation
+        return self._credentials.generation
 
     def watching(self) -> Any:
         """A context manager: look for changed files while it is open."""
-        return self._pair.watching()
+        return self._credentials.watching()
 
     def check(self) -> None:
         """Look for changed files now."""
-        self._pair.check()
+        self._credentials.check()
+
+    @property
+    def client_context(self) -> ssl.SSLContext:
+        """What the next connection to a data port is secured with."""
+        return self._credentials.current.client
+
+    @property
+    def server_context(self) -> ssl.SSLContext:
+        """What the next connection that a data port takes is secured with."""
+        return self._credentials.current.server
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """What a caller shows, and whom it believes."""
-        pair = self._pair.current
+        pair = self._credentials.current.pair
         return grpc.ssl_channel_credentials(pair.authorities, pair.key, pair.chain)
 
     def server_credentials(self) -> grpc.ServerCredentials:
@@ -102,7 +139,7 @@ class Security:
         )
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
-        pair = self._pair.current
+        pair = self._credentials.current.pair
         return grpc.ssl_server_certificate_configuration(
             [(pair.key, pair.chain)],
             pair.authorities,
@@ -122,10 +159,18 @@ async def kept_up_to_date(security: Security | None) -> AsyncIterator[None]:
 def check_caller(method: str, auth_context: Mapping[str, Iterable[bytes]]) -> None:
     """Raise ForbiddenCallError unless the certificate in a call's context allows `/package.Service/Call`."""
     allowed = CALLERS.get(method.strip("/").partition("/")[0], frozenset())
-    names = {
-        name.decode("utf-8", "replace") for name in auth_context.get("x509_subject_alternative_name", ())
-    }
-    if names.isdisjoint(identity(service) for service in allowed):
-        _REFUSED.labels(method).inc()
-        log.warning("a call is refused: its caller may not make it", method=method, caller=sorted(names))
-        raise ForbiddenCallError(f"the caller's certificate does not allow {method}")
+    names = auth_context.get("x509_subject_alternative_name", ())
+    _check(method, (name.decode("utf-8", "replace") for name in names), allowed)
+
+
+def check_data_port_caller(names: Iterable[str]) -> None:
+    """Raise ForbiddenCallError unless a certificate with these DNS names may connect to a data port."""
+    _check(DATA_PORT, names, DATA_PORT_CALLERS)
+
+
+def _check(what: str, names: Iterable[str], allowed: frozenset[str]) -> None:
+    found = frozenset(names)
+    if found.isdisjoint(identity(service) for service in allowed):
+        _REFUSED.labels(what).inc()
+        log.warning("a call is refused: its caller may not make it", method=what, caller=sorted(found))
+        raise ForbiddenCallError(f"the caller's certificate does not allow {what}")

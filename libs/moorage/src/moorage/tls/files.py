@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
-
 # A file of certificates or of a key, at most; more is some other file.
 _MOST_BYTES = 4 * 2**20
 
@@ -54,6 +52,10 @@ class CertificateFiles:
 
     def read(self) -> Pair:
         """Read and check all of them. Raises UnusableFileError."""
+        # Only here: most services have no certificates.
+        from cryptography import x509
+        from cryptography.hazmat.primitives.serialization import Encoding
+
         certificate_key, key_key = f"{self.section}.certificate", f"{self.section}.key"
         chain, key = _content(certificate_key, self.certificate), _content(key_key, self.key)
         try:
@@ -63,14 +65,14 @@ class CertificateFiles:
         authorities = []
         for number, path in enumerate(self.authorities):
             name = f"{self.section}.{self.authorities_key}[{number}]"
-            content = _content(name, path)
             try:
-                x509.load_pem_x509_certificates(content)
+                found = x509.load_pem_x509_certificates(_content(name, path))
             except ValueError as error:
                 raise UnusableFileError(name, "holds no PEM certificates") from error
-            authorities.append(content)
+            # Without what stands between them, which may be in any encoding.
+            authorities += [each.public_bytes(Encoding.PEM) for each in found]
         self.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
-        return Pair(chain, key, b"\n".join(authorities), first.not_valid_after_utc)
+        return Pair(chain, key, b"".join(authorities), first.not_valid_after_utc)
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Have a context show the certificate. Raises UnusableFileError."""

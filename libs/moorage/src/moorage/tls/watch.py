@@ -109,3 +109,5 @@ class Watched(Generic[T]):
 
     def _tell(self, pair: Pair) -> None:
         _EXPIRY.labels(self._files.section).set(pair.expires.timestamp())
+        # From the start at 0: an increase is seen only where there was a value before.
+        _RELOADS.labels(self._files.section, "refused")

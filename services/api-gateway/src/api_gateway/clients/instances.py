@@ -51,7 +51,7 @@ class BlobInstance:
         """The instance at an address; it is connected to on first use."""
         channel = open_channel(address, security, to="blob")
         store, uploads = blob_pb2_grpc.BlobStoreStub(channel), blob_pb2_grpc.UploadsStub(channel)
-        data = open_data_channel(address, store, services)
+        data = open_data_channel(address, store, services, security)
         return cls(address.target, channel, Readiness(channel), store, uploads, data)
 
     @property

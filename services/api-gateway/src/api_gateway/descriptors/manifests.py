@@ -47,8 +47,9 @@ def _read(method: str, description: str, body: Body | None) -> Method:
 _DENIED = f.failure(
     403,
     ErrorCode.DENIED,
-    "`policy.repository.classes` does not allow manifests of this class; or a tag is there that names another "
-    "manifest and may not be moved: it is one of `policy.tags.immutable`, or the token is for `create` alone.",
+    "`policy.repository.classes` does not allow manifests of this class; or a tag is there that names "
+    "another manifest and may not be moved: it is one of `policy.tags.immutable`, or the token is for "
+    "`create` alone.",
 )
 _INVALID = f.failure(
     400,

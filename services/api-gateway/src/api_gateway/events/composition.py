@@ -10,14 +10,9 @@ from pathlib import Path
 
 import structlog
 
-from api_gateway.events.bridge import Bridge, source_of
-from api_gateway.events.drain import Drain
-from api_gateway.events.link import Link
 from api_gateway.events.listener import Listener, Silent
 from api_gateway.events.metrics import OUTBOX_AGE, OUTBOX_BYTES, OUTBOX_EVENTS
 from api_gateway.events.outbox import Outbox, OutboxError, SharedState, prepare_folder
-from api_gateway.events.publisher import Publisher
-from api_gateway.events.pulls import Pulls
 from api_gateway.health import Check, CheckFailedError
 from moorage.config import Configuration, ConfigurationError, data_dir
 from moorage.workers import is_first_worker
@@ -43,6 +38,13 @@ async def event_listener(config: Configuration) -> AsyncIterator[Listener]:
     if not config.notifications.publishes:
         yield Silent()
         return
+    # Only here: a gateway that publishes nothing does not pay for NATS' client.
+    from api_gateway.events.bridge import Bridge, source_of
+    from api_gateway.events.drain import Drain
+    from api_gateway.events.link import Link
+    from api_gateway.events.publisher import Publisher
+    from api_gateway.events.pulls import Pulls
+
     limits = config.notifications.outbox
     folder = outbox_folder(config)
     async with AsyncExitStack() as stack:

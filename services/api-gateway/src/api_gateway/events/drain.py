@@ -57,7 +57,9 @@ class Drain:
             try:
                 well = await self._drain()
             except (OutboxError, OSError) as error:
-                log.error("the outbox cannot be drained", reason=str(error))
+                log.error(  # noqa: TRY400  the reason is in words
+                    "the outbox cannot be drained", reason=str(error)
+                )
                 well = False
             delay = _FIRST_DELAY if well else min(delay * 2, _LONGEST_DELAY)
             await asyncio.sleep(delay)
@@ -103,7 +105,7 @@ class Drain:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """Whether the lock could be had; it is held while the context is open, and as long as the process lives."""
+    """Whether the lock could be had; it is held while the context is open and the process lives."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

@@ -45,8 +45,8 @@ class Link:
     async def publish_all(self, messages: Sequence[Message], timeout: float) -> list[str | None]:
         """Hand over messages one after the other, then wait for what JetStream says, `timeout` s in all.
 
-        For each None when the stream has it, else why that is not known: it may be there nevertheless, so it is
-        repeated under its id.
+        For each None when the stream has it, else why that is not known: it may be there nevertheless, so it
+        is repeated under its id.
         """
         jetstream = self._broker.jetstream
         if jetstream is None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from moorage.events.event import ACTIONS
+
 EVENTS = Counter(
     "moorage_gateway_events",
     "Events by action and by where they went: the stream, the outbox, or nowhere (refused, shed).",
     ["action", "outcome"],
 )
+# From the start at 0: an increase is seen only where there was a value before.
+for _action in ACTIONS:
+    EVENTS.labels(_action, "refused")
 PUBLISH_SECONDS = Histogram(
     "moorage_gateway_event_publish_seconds",
     "How long a change waited until its events were safe.",

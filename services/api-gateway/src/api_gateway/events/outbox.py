@@ -1,13 +1,15 @@
 """The outbox: events on this machine's disk that JetStream does not have yet.
 
-One SQLite file, in a folder that all processes of a gateway share. An event is in it, on disk, before `append`
-returns; concurrent appends go as one transaction, in the order in which they came.
+One SQLite file, in a folder that all processes of a gateway share. An event is in it, on disk, before
+`append` returns; concurrent appends go as one transaction, in the order in which they came.
 
-Beside it stands a small file that all processes map, so that they see without a system call whether anything is
-in the outbox. It changes under the database's write lock only: it says that something is there before the
-transaction that puts the first event there commits, and that nothing is there after the one that took the last
-event out has. Whatever dies in between, it errs on the side of saying that something is there, and the next one
-who drains corrects it.
+Beside it stands a small file that all processes map, so that they see without a system call whether anything
+is in the outbox. It changes under the database's write lock only: it says that something is there before the
+transaction that puts the first event there commits, and that nothing is there after the one that took the
+last event out has. Whatever dies in between, it errs on the side of saying that something is there, and the
+next one who drains corrects it.
+
+On a full disk nothing is put in, and what is there can still be taken out: see `reserve`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from typing import TypeVar
 import structlog
 
 from api_gateway.events.message import Message
+from api_gateway.events.reserve import Reserve
 
 log = structlog.get_logger("api_gateway.events")
 
@@ -37,10 +40,10 @@ _T = TypeVar("_T")
 _DATABASE = "events.db"
 _STATE = "state"
 
-# The format of the database; another number is another version's.
+# The format of the database, as the schema has it; another number is another version's.
 _VERSION = 1
 
-_SCHEMA = f"""
+_SCHEMA = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS events (
   position INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -50,18 +53,30 @@ CREATE TABLE IF NOT EXISTS events (
   subject TEXT NOT NULL,
   body BLOB NOT NULL
 );
-CREATE TABLE IF NOT EXISTS totals (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), events INTEGER, bytes INTEGER);
+CREATE TABLE IF NOT EXISTS totals (
+  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+  events INTEGER,
+  bytes INTEGER
+);
 INSERT OR IGNORE INTO totals VALUES (1, 0, 0);
-PRAGMA user_version = {_VERSION};
+PRAGMA user_version = 1;
 COMMIT;
 """
 
-# Seconds that one process waits for another's transaction, and that a change waits until its events are there.
+# Seconds that one process waits for another's transaction, and that a change waits for its own.
 _BUSY = 5.0
 _APPEND_TIMEOUT = 10.0
 
 # Seconds for which nothing is tried after the disk has failed.
 _RECOVERY = 1.0
+
+# Pages of 4 KiB that SQLite's log of transactions grows to before they are written to the database, and bytes
+# that it keeps afterwards. Much less than the reserve.
+_LOG_PAGES = 512
+_LOG_BYTES = 1 << 20
+
+# Pages that the database has too many when it gives them back to the disk.
+_FREE_PAGES = 256
 
 # Bytes that are read at once, about, at most.
 _MOST_READ = 4 << 20
@@ -127,11 +142,12 @@ def prepare_folder(folder: Path) -> None:
 
 
 class Outbox:
-    """The outbox of a gateway. All but `state` and `is_empty` run in a thread of its own; raises OutboxError."""
+    """The outbox of a gateway. All but `state` and `is_empty` run in its thread, and raise OutboxError."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._state = SharedState(folder)
+        self._reserve = Reserve(folder)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._waiting: list[tuple[Sequence[Message], asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
@@ -206,7 +222,9 @@ class Outbox:
                     await self._run(partial(self._insert, messages))
                 except OutboxError as error:
                     self._failed_until = time.monotonic() + _RECOVERY
-                    log.error("the outbox cannot be written", folder=str(self._folder), reason=str(error))
+                    log.error(  # noqa: TRY400  the reason is in words
+                        "the outbox cannot be written", folder=str(self._folder), reason=str(error)
+                    )
                     for _, appended in batch:
                         if not appended.done():
                             appended.set_exception(OutboxError(str(error)))
@@ -222,22 +240,38 @@ class Outbox:
             return await asyncio.get_running_loop().run_in_executor(self._thread, function)
         except sqlite3.Error as error:
             raise OutboxError(f"{self._folder / _DATABASE}: {error}") from error
+        except OSError as error:
+            raise OutboxError(f"{self._folder}: {error.strerror}") from error
 
     # In the thread
 
     def _connect(self) -> None:
+        try:
+            self._open_database()
+        except sqlite3.OperationalError:
+            # An outbox that was left on a full disk: opening it takes room, too.
+            self._reserve.release()
+            self._open_database()
+        try:
+            self._reserve.hold()
+        except OSError as error:
+            log.warning("the outbox takes no events", folder=str(self._folder), reason=error.strerror)
+
+    def _open_database(self) -> None:
         path = self._folder / _DATABASE
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._database = sqlite3.connect(
             path, timeout=_BUSY, isolation_level=None, check_same_thread=False, cached_statements=32
         )
         try:
-            found = self._database.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, _VERSION):
-                raise OutboxError(f"{path}: of another version ({found})")
+            found = _version(self._database, path)
+            # Counts while the file is empty only.
+            self._database.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self._database.execute("PRAGMA journal_mode = WAL")
             # A transaction is on the disk when it has committed.
             self._database.execute("PRAGMA synchronous = FULL")
+            self._database.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+            self._database.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
             if found == 0:
                 self._database.executescript(_SCHEMA)
             self._refresh()
@@ -257,6 +291,7 @@ class Outbox:
             raise
 
     def _insert(self, messages: Iterable[Message]) -> None:
+        self._reserve.hold()
         now = time.time()
         rows = [(now, each.id, each.repository, each.subject, each.body) for each in messages]
         try:
@@ -293,6 +328,20 @@ class Outbox:
         return found
 
     def _delete(self, positions: Sequence[int]) -> None:
+        try:
+            self._delete_rows(positions)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            log.warning("the disk of the outbox is full: its reserve is used to empty it")
+            self._reserve.release()
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._delete_rows(positions)
+        self._refresh()
+        if self._state.is_empty:
+            self._give_back()
+
+    def _delete_rows(self, positions: Sequence[int]) -> None:
         with self._transaction() as database:
             for position in positions:
                 removed = database.execute(
@@ -300,7 +349,16 @@ class Outbox:
                 ).fetchall()
                 for row in removed:
                     database.execute("UPDATE totals SET events = events - 1, bytes = bytes - ?", row)
-        self._refresh()
+
+    def _give_back(self) -> None:
+        """Give the disk back what an outage took."""
+        if self._database.execute("PRAGMA freelist_count").fetchone()[0] <= _FREE_PAGES:
+            return
+        try:
+            # As a script: a statement that gives no rows would be left after its first page.
+            self._database.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
+        except sqlite3.OperationalError as error:
+            log.warning("the outbox is empty and keeps its size on the disk", reason=str(error))
 
     def _refresh(self) -> None:
         """Say what is there, now that it is committed."""
@@ -312,3 +370,11 @@ class Outbox:
         events, size = database.execute("SELECT events, bytes FROM totals").fetchone()
         oldest = database.execute("SELECT recorded FROM events ORDER BY position LIMIT 1").fetchone()
         return OutboxState(events, size, oldest[0] if oldest else 0.0)
+
+
+def _version(database: sqlite3.Connection, path: Path) -> int:
+    """The format of what is there, 0 for nothing; raises OutboxError for one that is not known."""
+    found: int = database.execute("PRAGMA user_version").fetchone()[0]
+    if found not in (0, _VERSION):
+        raise OutboxError(f"{path}: of another version ({found})")
+    return found

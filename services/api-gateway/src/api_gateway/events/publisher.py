@@ -1,10 +1,10 @@
 """The events of changes: safe before the change is acknowledged.
 
-An event is safe when JetStream has acknowledged it, or when it is in the outbox. It goes to the outbox when the
-stream is not there, when JetStream does not acknowledge within the deadline, and always while anything is in the
-outbox already, so that it does not overtake. So only the first change waits for a broker that has gone silent.
-Of one repository one change at a time hands over its events: if one of them goes to the outbox, those behind it
-do so too.
+An event is safe when JetStream has acknowledged it, or when it is in the outbox. It goes to the outbox when
+the stream is not there, when JetStream does not acknowledge within the deadline, and always while anything is
+in the outbox already, so that it does not overtake. So only the first change waits for a broker that has gone
+silent. Of one repository one change at a time hands over its events: if one of them goes to the outbox, those
+behind it do so too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DEADLINE = 1.0
 
 
 class Publisher:
-    """Takes the events of changes. The outbox holds about as much as `limits` say: then changes are refused."""
+    """Takes the events of changes, and refuses changes while the outbox holds what `limits` say."""
 
     def __init__(self, link: Link, outbox: Outbox, limits: Limits) -> None:
         self._link = link
@@ -95,7 +95,9 @@ class Publisher:
         except OutboxError as error:
             for message in messages:
                 count(message, "refused")
-            log.error("a change is not acknowledged, for its events are not safe", reason=str(error))
+            log.error(  # noqa: TRY400  the reason is in words
+                "a change is not acknowledged, for its events are not safe", reason=str(error)
+            )
             raise RegistryError(
                 ErrorCode.UNAVAILABLE, message="the events of this change could not be kept; try again"
             ) from error

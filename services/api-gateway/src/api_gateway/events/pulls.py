@@ -140,7 +140,9 @@ class Pulls:
             if messages:
                 await self._outbox.append(messages)
         except OutboxError as error:
-            log.error("pull events are lost", events=len(pulls), reason=str(error))
+            log.error(  # noqa: TRY400  the reason is in words
+                "pull events are lost", events=len(pulls), reason=str(error)
+            )
             self._shed.inc(len(pulls))
             return
         EVENTS.labels("pull", "outbox").inc(len(messages))

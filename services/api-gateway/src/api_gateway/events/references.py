@@ -1,7 +1,7 @@
 """What a manifest refers to, for `notifications.events.includereferences`.
 
-Source: distribution's `References` of a manifest: the configuration and the layers of an image, the manifests of
-a list or an index.
+Source: distribution's `References` of a manifest: the configuration and the layers of an image, the
+manifests of a list or an index.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LARGE = 64 * 1024
 
 
 async def references(content: bytes) -> tuple[Descriptor, ...]:
-    """The descriptors in a manifest that the registry has taken, in order; none of one that cannot be read."""
+    """The descriptors in a manifest that the registry has taken, in order; none if it cannot be read."""
     try:
         if len(content) > _LARGE:
             return await asyncio.to_thread(_references, content)

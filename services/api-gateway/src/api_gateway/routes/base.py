@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from starlette.routing import BaseRoute, Match
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
+from api_gateway.openroute import OpenRoute
 from api_gateway.request import Request
 
 _JSON = (b"content-type", b"application/json")
@@ -15,7 +16,7 @@ async def get_base(request: Request) -> None:
     await request.respond(200, [_JSON], b"{}")
 
 
-class AliveRoute(BaseRoute):
+class AliveRoute(OpenRoute, because="it says that the process lives, and nothing else"):
     """`/`, outside `http.prefix`: an empty 200 to any method, for load balancers."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:

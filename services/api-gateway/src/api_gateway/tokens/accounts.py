@@ -8,12 +8,12 @@ from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from api_gateway.access.htpasswd.controller import crowded
 from api_gateway.access.htpasswd.file import Users, load_users
 from api_gateway.access.htpasswd.passwords import Passwords, WrongPasswordError
 from api_gateway.access.htpasswd.pool import CrowdedError
 from api_gateway.access.reloading import reloading
-from api_gateway.refusal import RefusalError
-from moorage.errors import ErrorCode, RegistryError
+from moorage.config.failures import Failures
 
 KEY = "auth.token.server.htpasswd"
 
@@ -28,17 +28,17 @@ class FileAccounts:
         self._passwords = passwords
 
     async def verify(self, user: str, password: str, client: str) -> bool:
-        """Whether that is the user's password; raises RegistryError (TOOMANYREQUESTS) when too many wait."""
+        """Whether that is the user's password.
+
+        Raises TooManyFailuresError, and RegistryError (TOOMANYREQUESTS) when too many wait.
+        """
         try:
             async with asyncio.timeout(_DEADLINE):
                 await self._passwords.check(b64encode(f"{user}:{password}".encode()).decode("ascii"), client)
         except WrongPasswordError:
             return False
         except (CrowdedError, TimeoutError) as error:
-            crowded = RegistryError(
-                ErrorCode.TOOMANYREQUESTS, message="too many passwords wait to be checked; try again"
-            )
-            raise RefusalError.wrap(crowded, [(b"retry-after", b"1")]) from error
+            raise crowded() from error
         return True
 
     def hash_of(self, user: str) -> str | None:
@@ -53,9 +53,9 @@ def check_accounts(path: str) -> None:
 
 
 @asynccontextmanager
-async def accounts_in(path: str, processes: int) -> AsyncIterator[FileAccounts]:
+async def accounts_in(path: str, processes: int, failures: Failures) -> AsyncIterator[FileAccounts]:
     """The accounts while the context is open, in one of as many processes. Raises ConfigurationError."""
-    passwords = Passwords(max(1, (os.cpu_count() or 1) // processes))
+    passwords = Passwords(max(1, (os.cpu_count() or 1) // processes), failures)
 
     def take(users: Users) -> None:
         passwords.users = users

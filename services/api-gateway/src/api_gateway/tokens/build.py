@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from starlette.routing import BaseRoute
 
 from api_gateway.access import AccessController
+from api_gateway.openroute import OpenRoute
 from api_gateway.tokens.accounts import accounts_in, check_accounts
 from api_gateway.tokens.acl import AccessList
-from api_gateway.tokens.attempts import Attempts
 from api_gateway.tokens.controller import own_controller
 from api_gateway.tokens.issuing import Issuer
 from api_gateway.tokens.keys import KeyRing, load_keys
@@ -37,7 +36,7 @@ class TokenServing:
     controller: AccessController
     listing: Listing
 
-    def routes(self, origins: Origins, stall: float) -> list[BaseRoute]:
+    def routes(self, origins: Origins, stall: float) -> list[OpenRoute]:
         """Where clients get tokens, and verifiers the keys."""
         return [
             TokenRoute(self.path, self.tokens, origins, stall, service=self.service),
@@ -75,7 +74,7 @@ async def token_serving(config: Configuration) -> AsyncIterator[TokenServing | N
         lifetime=server.expiration,
         refresh_lifetime=server.refreshexpiration,
     )
-    async with accounts_in(server.htpasswd, config.http.worker_count) as accounts:
+    async with accounts_in(server.htpasswd, config.http.worker_count, server.failures) as accounts:
         yield TokenServing(
             path=server.path,
             service=token.service,
@@ -83,7 +82,6 @@ async def token_serving(config: Configuration) -> AsyncIterator[TokenServing | N
                 accounts=accounts,
                 acl=acl,
                 issuer=issuer,
-                attempts=Attempts(server.failures.burst, server.failures.interval),
             ),
             keys=keys,
             controller=own_controller(token, server, keys),

@@ -13,19 +13,21 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from starlette.routing import BaseRoute, Match
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from api_gateway.access.challenge import challenge
+from api_gateway.access.htpasswd.attempts import TooManyFailuresError
 from api_gateway.connection import ClientDisconnectedError
 from api_gateway.headers import HeaderList, field
+from api_gateway.openroute import OpenRoute
 from api_gateway.record import CLIENT_CLOSED_REQUEST
 from api_gateway.refusal import RefusalError, envelope_headers
 from api_gateway.request import Request
 from api_gateway.tokens.forms import PASSWORD, MalformedFormError, basic_credentials, parse_form
 from api_gateway.tokens.keys import KeyRing
 from api_gateway.tokens.scopes import InvalidScopeError, parse_scopes
-from api_gateway.tokens.service import Issued, LoginRefusedError, TokenService, TooManyFailuresError
+from api_gateway.tokens.service import Issued, LoginRefusedError, TokenService
 from api_gateway.urls import Origins
 from moorage.errors import ErrorCode, RegistryError
 
@@ -59,7 +61,7 @@ class OAuthRefusalError(RefusalError):
         return json.dumps(body, separators=(",", ":")).encode()
 
 
-class _OwnRoute(BaseRoute):
+class _OwnRoute(OpenRoute, because="it is how clients come in"):
     """A path with methods, outside `http.prefix`."""
 
     name: str
@@ -106,7 +108,7 @@ class _OwnRoute(BaseRoute):
             request.record.status = CLIENT_CLOSED_REQUEST
 
 
-class KeysRoute(_OwnRoute):
+class KeysRoute(_OwnRoute, because="public keys are for everybody"):
     """The public keys, for others who verify these tokens. Source: RFC 7517, section 8.5.1."""
 
     name = "token-keys"
@@ -125,7 +127,7 @@ class KeysRoute(_OwnRoute):
         await request.respond(200, headers, self._body)
 
 
-class TokenRoute(_OwnRoute):
+class TokenRoute(_OwnRoute, because="it looks at passwords and refresh tokens itself"):
     """The token endpoint of the service that is called `service`."""
 
     name = "token"

@@ -8,12 +8,11 @@ from typing import Protocol
 
 import structlog
 
+from api_gateway.access.htpasswd.attempts import TooManyFailuresError
 from api_gateway.metrics import TOKENS_ISSUED, TOKENS_REFUSED
 from api_gateway.tokens.acl import AccessList
-from api_gateway.tokens.attempts import Attempts
 from api_gateway.tokens.issuing import InvalidRefreshTokenError, IssuedToken, Issuer
 from api_gateway.tokens.scopes import Scope
-from moorage.errors import RegistryError
 
 log = structlog.get_logger("api_gateway.tokens")
 
@@ -27,7 +26,7 @@ class Accounts(Protocol):
     async def verify(self, user: str, password: str, client: str) -> bool:
         """Whether that is the user's password; `client` is whose turn it is when many ask.
 
-        Raises RegistryError (TOOMANYREQUESTS) when too many do.
+        Raises TooManyFailuresError, and RegistryError (TOOMANYREQUESTS) when too many ask.
         """
         ...
 
@@ -38,15 +37,6 @@ class Accounts(Protocol):
 
 class LoginRefusedError(Exception):
     """The credentials do not count. It does not say why, and holds nothing of them."""
-
-
-class TooManyFailuresError(Exception):
-    """There were too many wrong passwords."""
-
-    def __init__(self, seconds: int) -> None:
-        """`seconds` is after how many the next attempt may be made."""
-        super().__init__(seconds)
-        self.seconds = seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,33 +51,26 @@ class Issued:
 class TokenService:
     """Issues tokens to accounts, by an access list, and to nobody in particular where the list says so."""
 
-    def __init__(self, *, accounts: Accounts, acl: AccessList, issuer: Issuer, attempts: Attempts) -> None:
+    def __init__(self, *, accounts: Accounts, acl: AccessList, issuer: Issuer) -> None:
         self._accounts = accounts
         self._acl = acl
         self._issuer = issuer
-        self._attempts = attempts
 
     async def by_password(self, address: str, user: str, password: str) -> str:
         """The user, when that is the password; `address` is the client's.
 
         Raises LoginRefusedError, TooManyFailuresError, and what `Accounts.verify` raises.
         """
-        wait = self._attempts.begin(address, user)
-        if wait:
-            TOKENS_REFUSED.labels("too many failures").inc()
-            self._log_refusal(address, user, "too many failures")
-            raise TooManyFailuresError(wait)
         try:
             right = await self._accounts.verify(user, password, address)
-        except RegistryError:
-            # Nobody has looked at the password.
-            self._attempts.give_back(address, user)
+        except TooManyFailuresError:
+            TOKENS_REFUSED.labels("too many failures").inc()
+            self._log_refusal(address, user, "too many failures")
             raise
         if not right:
             TOKENS_REFUSED.labels("password").inc()
             self._log_refusal(address, user, "unknown account or wrong password")
             raise LoginRefusedError
-        self._attempts.give_back(address, user)
         return user
 
     def by_refresh_token(self, address: str, text: str) -> str:

@@ -45,11 +45,11 @@ class Received:
 
 
 class Gateway:
-    """One connection. On a data socket loans come with a client's socket, on a data port with a ticket."""
+    """One connection. On a data socket (`local`) loans come with a client's socket, else with a ticket."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, local: bool) -> None:
         self._socket = connection
-        self._local = connection.family == socket.AF_UNIX
+        self._local = local
         self._frames = FrameBuffer(max_message=MAX_MESSAGE if self._local else _TICKET_LOAN)
         self._sending = asyncio.Lock()
 

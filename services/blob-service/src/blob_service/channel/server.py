@@ -12,8 +12,9 @@ import structlog
 
 from blob_service.channel.gateway import Gateway, GatewayGoneError, ProtocolError, Received
 from blob_service.channel.loans import Loans
-from moorage.channel import data_socket, set_up_tcp
-from moorage.rpc import Address
+from moorage.channel import Tunnels, answer, data_socket, set_up_tcp
+from moorage.rpc import Address, Security
+from moorage.rpc.security import ForbiddenCallError, check_data_port_caller
 from moorage.rpc.server import prepare_socket
 
 log = structlog.get_logger(__name__)
@@ -37,10 +38,23 @@ _CREDENTIALS = struct.Struct("3i")
 
 
 class DataServer:
-    """Serves gateways at the data socket beside a gRPC socket, or at a TCP port of the same host (`port`)."""
+    """Serves gateways at the data socket beside a gRPC socket, or at a TCP port of the same host (`port`).
 
-    def __init__(self, loans: Loans, address: Address, *, enabled: bool, port: int) -> None:
+    With `security`, the port speaks mutual TLS, and only with gateways.
+    """
+
+    def __init__(
+        self,
+        loans: Loans,
+        address: Address,
+        *,
+        enabled: bool,
+        port: int,
+        security: Security | None = None,
+    ) -> None:
         self._loans = loans
+        self._security = security
+        self._tunnels = Tunnels()
         self._path = data_socket(address) if enabled else None
         self._host = address.listen_host
         self._port = port if enabled and address.path is None else 0
@@ -78,6 +92,7 @@ class DataServer:
             for task in left:
                 task.cancel()
             await asyncio.gather(*connections, return_exceptions=True)
+        await self._tunnels.close()
 
     async def _listen(self) -> socket.socket | None:
         if self._path is not None:
@@ -132,11 +147,29 @@ class DataServer:
 
     def _serve(self, connection: socket.socket) -> None:
         connection.setblocking(False)
-        task = asyncio.create_task(self._connection(Gateway(connection)))
+        local = connection.family == socket.AF_UNIX
+        if local or self._security is None:
+            task = asyncio.create_task(self._connection(Gateway(connection, local=local)))
+        else:
+            task = asyncio.create_task(self._secured(connection, self._security))
         # It counts as one that waits before it runs.
         self._idle.add(task)
         self._connections.add(task)
         task.add_done_callback(self._forget)
+
+    async def _secured(self, connection: socket.socket, security: Security) -> None:
+        """Serve a connection of the data port over TLS."""
+        try:
+            tunnel = await answer(connection, security.server_context, seconds=_TICKET_SECONDS)
+        except OSError as error:
+            log.warning("a connection of the data port failed in its TLS handshake", error=str(error))
+            return
+        try:
+            check_data_port_caller(tunnel.names)
+        except ForbiddenCallError:
+            tunnel.abort()
+            return
+        await self._connection(Gateway(self._tunnels.near_end(tunnel), local=False))
 
     async def _connection(self, gateway: Gateway) -> None:
         """Work off a connection's loans until it ends."""

@@ -1,21 +1,19 @@
-"""Makes the driver that the configuration names."""
+"""Makes the driver that the configuration names.
+
+A driver is imported when it is asked for: with it come libraries that the others do not need.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
-from blob_service.drivers import filesystem, inmemory, rados, s3
 from blob_service.drivers.interface import StorageDriver
 from moorage.config.errors import ConfigurationError
 
-# One entry for each driver: its name in the configuration, and what makes one from its parameters.
-FACTORIES: Mapping[str, Callable[[Mapping[str, Any]], StorageDriver]] = {
-    "filesystem": filesystem.create,
-    "inmemory": inmemory.create,
-    "rados": rados.create,
-    "s3": s3.create,
-}
+# The names of the drivers in the configuration: those of modules whose `create` makes one of its parameters.
+DRIVERS = ("filesystem", "inmemory", "rados", "s3")
 
 
 def create(name: str, parameters: Mapping[str, Any]) -> StorageDriver:
@@ -24,9 +22,7 @@ def create(name: str, parameters: Mapping[str, Any]) -> StorageDriver:
     Raises ConfigurationError when there is no such driver or its parameters do not work here. Blocks for a
     moment: call it before serving.
     """
-    try:
-        factory = FACTORIES[name]
-    except KeyError:
-        known = ", ".join(sorted(FACTORIES))
-        raise ConfigurationError("storage", f"unknown driver {name!r}; known are {known}") from None
-    return factory(parameters)
+    if name not in DRIVERS:
+        raise ConfigurationError("storage", f"unknown driver {name!r}; known are {', '.join(DRIVERS)}")
+    driver: StorageDriver = import_module(f"blob_service.drivers.{name}").create(parameters)
+    return driver

@@ -6,7 +6,6 @@ from metadata_service.cache.breaker import CircuitBreaker
 from metadata_service.cache.inmemory import InMemoryDescriptorCache
 from metadata_service.cache.interface import DescriptorCache, Report
 from metadata_service.cache.off import NoDescriptorCache
-from metadata_service.cache.redis import open_redis_cache
 from metadata_service.cache.repository import RepositoryDescriptors
 from metadata_service.cache.seen import SeenBytes
 from moorage.config import Configuration
@@ -24,6 +23,9 @@ def open_cache(config: Configuration) -> DescriptorCache:
         case "inmemory":
             return InMemoryDescriptorCache(config.storage.cache.blobdescriptorsize)
         case "redis":
+            # Only here: a registry without Redis does not pay for its client.
+            from metadata_service.cache.redis import open_redis_cache
+
             return CircuitBreaker(open_redis_cache(config.redis))
         case None:
             return NoDescriptorCache()

@@ -28,6 +28,9 @@ WRITABLE = Gauge(
     "moorage_metadata_cache_writable",
     "Whether the descriptor cache took the last change that it was told (1).",
 )
+# Where there is no such cache, none is away.
+AVAILABLE.set(1)
+WRITABLE.set(1)
 
 # Seconds between questions of our own while the cache answers, and while it is away.
 INTERVAL = 2.0

@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from api_gateway.access.challenge import MalformedCredentialsError, challenge, credentials
+from api_gateway.access.htpasswd.attempts import TooManyFailuresError
 from api_gateway.access.htpasswd.file import Users, load_users, provide
 from api_gateway.access.htpasswd.passwords import Passwords, WrongPasswordError
 from api_gateway.access.htpasswd.pool import CrowdedError
 from api_gateway.access.interface import AccessRecord, ChallengeError, Grant
 from api_gateway.access.reloading import reloading
+from api_gateway.headers import field
 from api_gateway.refusal import RefusalError
 from moorage.config.auth import HTPasswd
 from moorage.errors import ErrorCode, RegistryError
@@ -33,7 +35,10 @@ class HTPasswdController:
         self._challenge = challenge("Basic", realm=config.realm)
 
     async def authorize(self, request: Request, records: Sequence[AccessRecord]) -> Grant:
-        """Grant everything, or raise ChallengeError; TOOMANYREQUESTS while too many passwords wait."""
+        """Grant everything, or raise ChallengeError.
+
+        TOOMANYREQUESTS after too many wrong passwords, and while too many wait to be checked.
+        """
         try:
             sent = credentials(request.headers, "basic")
             if sent is None:
@@ -42,11 +47,19 @@ class HTPasswdController:
                 return await self._passwords.check(sent, request.record.client)
         except (MalformedCredentialsError, WrongPasswordError) as error:
             raise ChallengeError(self._challenge, records, str(error)) from None
+        except TooManyFailuresError as error:
+            failed = RegistryError(ErrorCode.TOOMANYREQUESTS, message="too many wrong passwords")
+            raise RefusalError.wrap(failed, [field(b"retry-after", str(error.seconds))]) from None
         except (CrowdedError, TimeoutError):
-            crowded = RegistryError(
-                ErrorCode.TOOMANYREQUESTS, message="too many passwords wait to be checked; try again"
-            )
-            raise RefusalError.wrap(crowded, [(b"retry-after", b"1")]) from None
+            raise crowded() from None
+
+
+def crowded() -> RefusalError:
+    """The refusal while too many passwords wait to be checked."""
+    error = RegistryError(
+        ErrorCode.TOOMANYREQUESTS, message="too many passwords wait to be checked; try again"
+    )
+    return RefusalError.wrap(error, [(b"retry-after", b"1")])
 
 
 def check_htpasswd(config: HTPasswd) -> None:
@@ -59,7 +72,7 @@ def check_htpasswd(config: HTPasswd) -> None:
 async def htpasswd_controller(config: HTPasswd, processes: int) -> AsyncIterator[HTPasswdController]:
     """The controller while the context is open, one of as many processes. Raises ConfigurationError."""
     await asyncio.to_thread(provide, config.path)
-    passwords = Passwords(max(1, (os.cpu_count() or 1) // processes))
+    passwords = Passwords(max(1, (os.cpu_count() or 1) // processes), config.failures)
 
     def take(users: Users) -> None:
         passwords.users = users

@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 
 import bcrypt
 
+from api_gateway.access.htpasswd.attempts import Attempts, TooManyFailuresError
 from api_gateway.access.htpasswd.file import Users
-from api_gateway.access.htpasswd.pool import FairPool
+from api_gateway.access.htpasswd.pool import CrowdedError, FairPool
 from api_gateway.access.interface import Grant
+from api_gateway.metrics import LOGIN_FAILURES
+from moorage.config.failures import Failures
 
 # Successes that are remembered, at most, and for how many seconds. A change of the file ends them at once.
 _REMEMBERED = 4096
@@ -43,10 +46,17 @@ class _Success:
 
 
 class Passwords:
-    """Checks the credentials of Basic authentication against users, who may be replaced at any time."""
+    """Checks the credentials of Basic authentication against users, who may be replaced at any time.
 
-    def __init__(self, threads: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    Of wrong ones each client may try as many as `failures` says. What was right before, and requests that
+    come with the same password at the same time, do not count as further attempts.
+    """
+
+    def __init__(
+        self, threads: int, failures: Failures, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.users = Users({}, (), b"")
+        self._attempts = Attempts(failures.burst, failures.interval, clock)
         self._clock = clock
         self._pool: FairPool[bool] = FairPool(threads, each=_WAITING_EACH, total=_WAITING_TOTAL)
         # Credentials are remembered by a keyed hash: neither is of use outside this process.
@@ -61,12 +71,15 @@ class Passwords:
     async def check(self, credentials: str, client: str) -> Grant:
         """The grant of the user whose credentials (base64) these are.
 
-        `client` is whose turn it is when many wait. Raises WrongPasswordError, and CrowdedError.
+        `client` is the address whose turn it is when many wait, and whose wrong passwords are counted.
+        Raises WrongPasswordError, TooManyFailuresError and CrowdedError.
         """
         digest = hashlib.blake2b(credentials.encode("latin-1"), key=self._key, digest_size=32).digest()
+        known = False
         success = self._successes.get(digest)
         if success is not None:
-            if self._clock() < success.until and self.users.hashes.get(success.user) == success.hashed:
+            known = self.users.hashes.get(success.user) == success.hashed
+            if known and self._clock() < success.until:
                 self._successes.move_to_end(digest)
                 return success.grant
             del self._successes[digest]
@@ -74,22 +87,38 @@ class Passwords:
         checking = self._checking.get(digest)
         if checking is None:
             user, password = _parse(credentials)
+            if not known:
+                self._begin(client, user)
             checking = asyncio.create_task(self._check(digest, user, password, client))
             self._checking[digest] = checking
             checking.add_done_callback(lambda done: self._checked(digest, done))
         return await asyncio.shield(checking)
 
+    def _begin(self, client: str, user: bytes) -> None:
+        try:
+            self._attempts.begin(client, _name(user))
+        except TooManyFailuresError:
+            LOGIN_FAILURES.labels("too many failures").inc()
+            raise
+
     async def _check(self, digest: bytes, user: bytes, password: bytes, client: str) -> Grant:
         hashed = self.users.hashes.get(user)
         # The same work for who is not there.
         against = hashed or self.users.nobody
-        right = await self._pool.run(client, lambda: _is_right(password, against))
-        if hashed is None:
-            raise WrongPasswordError("no such user")
-        name = user.decode("utf-8", "replace")
+        try:
+            right = await self._pool.run(client, lambda: _is_right(password, against))
+        except (CrowdedError, asyncio.CancelledError):
+            # Nobody has looked at it.
+            self._attempts.give_back(client, _name(user))
+            raise
+        name = _name(user)
         # The file may have been read again meanwhile.
-        if not right or self.users.hashes.get(user) != hashed:
-            raise WrongPasswordError(f"the password of user {name!r} is wrong")
+        if hashed is None or not right or self.users.hashes.get(user) != hashed:
+            LOGIN_FAILURES.labels("password").inc()
+            raise WrongPasswordError(
+                "no such user" if hashed is None else f"the password of user {name!r} is wrong"
+            )
+        self._attempts.give_back(client, name)
         grant = Grant(name)
         self._successes[digest] = _Success(hashed, self._clock() + _REMEMBERED_SECONDS, user, grant)
         if len(self._successes) > _REMEMBERED:
@@ -101,6 +130,10 @@ class Passwords:
         if not done.cancelled():
             # Perhaps nobody waits for it any more.
             done.exception()
+
+
+def _name(user: bytes) -> str:
+    return user.decode("utf-8", "replace")
 
 
 def _parse(credentials: str) -> tuple[bytes, bytes]:

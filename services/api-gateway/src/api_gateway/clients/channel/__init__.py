@@ -13,7 +13,7 @@ from api_gateway.clients.channel.lending import LendingChannel
 from api_gateway.clients.channel.splicing import SplicingChannel
 from moorage.channel import data_socket
 from moorage.config.services import Services
-from moorage.rpc import Address
+from moorage.rpc import Address, Security
 from moorage.v1 import blob_pb2_grpc
 
 __all__ = ["ChannelUnavailableError", "DataChannel", "open_data_channel"]
@@ -24,7 +24,10 @@ _SILENCE = 30.0
 
 
 def open_data_channel(
-    address: Address, store: blob_pb2_grpc.BlobStoreAsyncStub, services: Services
+    address: Address,
+    store: blob_pb2_grpc.BlobStoreAsyncStub,
+    services: Services,
+    security: Security | None = None,
 ) -> DataChannel:
     """The way to move bytes to and from the blob service at an address. Nothing is connected yet."""
     if services.blob.channel == "off" or sys.platform != "linux":
@@ -33,5 +36,7 @@ def open_data_channel(
     if path is not None:
         return LendingChannel(path, silence=_SILENCE)
     if address.path is None and services.blob.dataport:
-        return SplicingChannel(address.host, store, timeout=services.timeout, stall=services.blobtimeout)
+        return SplicingChannel(
+            address.host, store, timeout=services.timeout, stall=services.blobtimeout, security=security
+        )
     return NoChannel()

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from api_gateway.clients.channel.interface import ChannelUnavailableError
 from moorage import context
-from moorage.channel import FrameBuffer, FrameError, pack_frame, set_up_tcp
+from moorage.channel import FrameBuffer, FrameError, Tunnels, dial, pack_frame, set_up_tcp
+from moorage.rpc import Security
+from moorage.rpc.security import identity
 from moorage.v1 import blob_pb2
 
 # What is read at once, at most, when frames may follow each other.
@@ -45,6 +47,15 @@ class ChannelConnection:
         set_up_tcp(connection._socket)
         connection._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT)
         return connection
+
+    @classmethod
+    async def open_tls(
+        cls, host: str, port: int, security: Security, tunnels: Tunnels, *, seconds: float
+    ) -> ChannelConnection:
+        """Connect to a data port over mutual TLS, within `seconds` from the connection on; raises OSError."""
+        plain = await cls.open_tcp(host, port)
+        tunnel = await dial(plain._socket, security.client_context, identity("blob"), seconds=seconds)
+        return cls(tunnels.near_end(tunnel))
 
     @classmethod
     async def _open(cls, family: int, address: object) -> ChannelConnection:

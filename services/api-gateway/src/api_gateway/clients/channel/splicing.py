@@ -17,8 +17,9 @@ from api_gateway.clients.channel.interface import (
 )
 from api_gateway.clients.channel.splice import Pipe, SourceError, TargetError
 from api_gateway.connection import ClientDisconnectedError, LentBody, LentResponse
+from moorage.channel import Tunnels
 from moorage.errors import ErrorCode, RegistryError
-from moorage.rpc import unary
+from moorage.rpc import Security, unary
 from moorage.v1 import blob_pb2, blob_pb2_grpc
 
 # Seconds for which a service that has no data port is not asked again.
@@ -29,13 +30,22 @@ class SplicingChannel(DataChannel):
     """Redeems tickets of the blob service at `host`.
 
     `timeout` is the deadline of a call and of connecting, `stall` how long bytes may stand still; in seconds.
+    With `security` the data port is spoken to over mutual TLS.
     """
 
     def __init__(
-        self, host: str, store: blob_pb2_grpc.BlobStoreAsyncStub, *, timeout: float, stall: float
+        self,
+        host: str,
+        store: blob_pb2_grpc.BlobStoreAsyncStub,
+        *,
+        timeout: float,
+        stall: float,
+        security: Security | None = None,
     ) -> None:
         self._host = host
         self._store = store
+        self._security = security
+        self._tunnels = Tunnels()
         self._timeout = timeout
         self._stall = stall
         self._absent_until = 0.0
@@ -79,7 +89,8 @@ class SplicingChannel(DataChannel):
         return settle_body(lent, event, rest)
 
     async def close(self) -> None:
-        """See `DataChannel.close`. Each connection ends with its loan."""
+        """See `DataChannel.close`. Each connection ends with its loan, at the latest now."""
+        await self._tunnels.close()
 
     async def _splice_answer(self, connection: ChannelConnection, lent: LentResponse, length: int) -> None:
         with Pipe() as pipe:
@@ -113,6 +124,13 @@ class SplicingChannel(DataChannel):
         if not whole:
             connection.end_sending()
 
+    async def _connect(self, port: int) -> ChannelConnection:
+        if self._security is None:
+            return await ChannelConnection.open_tcp(self._host, port)
+        return await ChannelConnection.open_tls(
+            self._host, port, self._security, self._tunnels, seconds=self._timeout
+        )
+
     @asynccontextmanager
     async def _redeemed(self, loan: blob_pb2.Loan, tail: bytes = b"") -> AsyncIterator[ChannelConnection]:
         """A connection to the data port on which the loan is worked off. Raises ChannelUnavailableError."""
@@ -128,7 +146,7 @@ class SplicingChannel(DataChannel):
             raise ChannelUnavailableError from error
         try:
             async with asyncio.timeout(self._timeout):
-                connection = await ChannelConnection.open_tcp(self._host, opened.port)
+                connection = await self._connect(opened.port)
         except OSError as error:  # TimeoutError is one
             raise ChannelUnavailableError from error
         try:

@@ -21,6 +21,15 @@ _PER_ADDRESS = 5
 _IPV6_PREFIX = 64
 
 
+class TooManyFailuresError(Exception):
+    """There were too many wrong passwords."""
+
+    def __init__(self, seconds: int) -> None:
+        """`seconds` is after how many the next attempt may be made."""
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 class Buckets:
     """`burst` attempts at once, and one more each `interval` seconds, for each key."""
 
@@ -59,15 +68,14 @@ class Attempts:
         self._accounts = Buckets(burst, interval, clock)
         self._addresses = Buckets(burst * _PER_ADDRESS, interval / _PER_ADDRESS, clock)
 
-    def begin(self, address: str, account: str) -> int:
-        """Pay for an attempt; the seconds that the client has to wait when it cannot, else 0."""
+    def begin(self, address: str, account: str) -> None:
+        """Pay for an attempt. Raises TooManyFailuresError when the client has to wait first."""
         network, key = _keys(address, account)
         wait = max(self._accounts.wait(key), self._addresses.wait(network))
         if wait > 0:
-            return math.ceil(wait)
+            raise TooManyFailuresError(math.ceil(wait))
         self._accounts.change(key, -1)
         self._addresses.change(network, -1)
-        return 0
 
     def give_back(self, address: str, account: str) -> None:
         """Give back what an attempt has paid that was good, or was not made."""
