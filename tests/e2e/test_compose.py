@@ -7,6 +7,7 @@ import os
 import random
 import resource
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import httpx
 import pytest
 import yaml
@@ -23,15 +25,13 @@ from support.client import V2Client, expect
 from support.containers import HOST, Compose, ContainerEngine
 from support.engine import skopeo_copy
 from support.images import Image, digest_of, make_image, write_oci_layout
-from support.processes import free_port, run, wait_until
+from support.processes import free_port, required, run, wait_until
 from support.subscriber import Subscriber
 
 REPO = Path(__file__).resolve().parents[2]
 OURS = ("api-gateway", "metadata-service", "blob-service", "notifier")
 ALL = (*OURS, "edge", "redis", "nats")
-
-# One project for all of these tests: pytest-xdist keeps them in one process (--dist loadgroup).
-pytestmark = [pytest.mark.timeout(1200), pytest.mark.xdist_group("compose")]
+MOORAGE = REPO / ".venv/bin/moorage"
 
 # `make soak` sets more.
 ROUNDS = int(os.environ.get("MOORAGE_COMPOSE_ROUNDS", "1"))
@@ -108,9 +108,9 @@ def copy_sources(folder: Path) -> None:
         shutil.copy(REPO / name, folder / name)
 
 
-@pytest.fixture(scope="module")
-def container_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerEngine]:
-    engine = ContainerEngine(tmp_path_factory.mktemp("engine"))
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[ContainerEngine]:
+    engine = ContainerEngine(tmp_path / "engine")
     try:
         run(REPO / "scripts/stand-in-images.sh", timeout=600, env=engine.environment)
         yield engine
@@ -118,24 +118,28 @@ def container_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conta
         engine.stop()
 
 
-@pytest.fixture(scope="module")
-def project(container_engine: ContainerEngine, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = Project(tmp_path_factory.mktemp("project"), container_engine)
+# One test, so that images are built and everything is brought up once, in whichever of pytest's processes.
+@pytest.mark.timeout(1800)
+async def test_a_registry_by_compose(engine: ContainerEngine, tmp_path: Path) -> None:
+    project = Project(tmp_path / "project", engine)
     project.compose("build", timeout=900)
     project.up()
-    return project
-
-
-@pytest.fixture
-def repository(request: pytest.FixtureRequest) -> str:
-    """A repository of this test's own."""
-    return "compose/" + request.node.name.removeprefix("test_").replace("_", "-")[:100]
+    every_container_is_confined(project)
+    our_images_hold_one_service_each_and_little_else(project)
+    storage_broker_and_cache_cannot_be_reached_from_outside(project)
+    docker_logs_in_pushes_and_pulls_and_nobody_does_without_a_password(project, tmp_path)
+    await a_webhook_is_told_of_a_push(project)
+    what_was_acknowledged_survives_kill_9_of_each_container_under_load(project)
+    down_leaves_the_images_the_accounts_and_the_key(project)
+    project.up(gateways=2, blobs=2)
+    a_chunked_upload_goes_on_through_two_gateways_and_two_blob_services(project)
+    no_pull_fails_while_each_service_is_restarted_in_turn(project)
 
 
 # What runs, and how
 
 
-def test_every_container_is_confined(project: Project) -> None:
+def every_container_is_confined(project: Project) -> None:
     for service in ALL:
         for container in project.engine.inspect(*project.compose.containers(service)):
             host = container["HostConfig"]
@@ -158,7 +162,7 @@ def test_every_container_is_confined(project: Project) -> None:
     assert published == {"edge"}
 
 
-def test_our_images_hold_one_service_each_and_little_else(project: Project) -> None:
+def our_images_hold_one_service_each_and_little_else(project: Project) -> None:
     base = project.engine.inspect("python:3.11-slim-bookworm")[0]["Size"]
     for service in OURS:
         image = project.engine.inspect(f"moorage/{service}:0.1.0")[0]
@@ -180,7 +184,7 @@ def test_our_images_hold_one_service_each_and_little_else(project: Project) -> N
     project.engine("exec", project.compose.containers("blob-service")[0], "python", "-c", "import rados")
 
 
-def test_storage_broker_and_cache_cannot_be_reached_from_outside(project: Project) -> None:
+def storage_broker_and_cache_cannot_be_reached_from_outside(project: Project) -> None:
     """Neither from the host, where only the balancer has a port, nor from the networks that lead out."""
     listening = {
         int(line.split()[3].rsplit(":", 1)[1])
@@ -227,9 +231,10 @@ def test_storage_broker_and_cache_cannot_be_reached_from_outside(project: Projec
 # Clients
 
 
-def test_docker_logs_in_pushes_and_pulls_and_nobody_does_without_a_password(
-    project: Project, repository: str, tmp_path: Path
+def docker_logs_in_pushes_and_pulls_and_nobody_does_without_a_password(
+    project: Project, tmp_path: Path
 ) -> None:
+    repository = "team/docker"
     address = "127.0.0.1:5000"  # where the engine, in its own network, sees the published port
     name = f"{address}/{repository}:1"
     docker = project.engine.client(tmp_path / "docker")
@@ -265,7 +270,8 @@ def test_docker_logs_in_pushes_and_pulls_and_nobody_does_without_a_password(
     docker("push", f"{address}/grace/app:1")
 
 
-async def test_a_webhook_is_told_of_a_push(project: Project, repository: str) -> None:
+async def a_webhook_is_told_of_a_push(project: Project) -> None:
+    repository = "team/webhook"
     image = make_image(701)
     with project.client(repository) as client:
         client.push_image(repository, "1", image)
@@ -289,10 +295,8 @@ def pushed(subscriber: Subscriber) -> dict[str, str]:
     }
 
 
-def test_a_chunked_upload_goes_on_through_two_gateways_and_two_blob_services(
-    project: Project, repository: str
-) -> None:
-    project.up(gateways=2, blobs=2)
+def a_chunked_upload_goes_on_through_two_gateways_and_two_blob_services(project: Project) -> None:
+    repository = "team/chunked"
     gateways = project.compose.containers("api-gateway")
     assert len(gateways) == 2
     content = random.Random(702).randbytes(6 * 300_000)
@@ -400,8 +404,8 @@ class Load:
         )
 
 
-def test_no_pull_fails_while_each_service_is_restarted_in_turn(project: Project, repository: str) -> None:
-    project.up(gateways=2, blobs=2)
+def no_pull_fails_while_each_service_is_restarted_in_turn(project: Project) -> None:
+    repository = "team/pulled"
     with Load(project, repository, pullers=2) as load:
         load.after(pulls=5)
         for service in OURS:
@@ -416,10 +420,8 @@ def test_no_pull_fails_while_each_service_is_restarted_in_turn(project: Project,
             assert container["State"]["ExitCode"] == 0, service
 
 
-def test_what_was_acknowledged_survives_kill_9_of_each_container_under_load(
-    project: Project, repository: str
-) -> None:
-    project.up()
+def what_was_acknowledged_survives_kill_9_of_each_container_under_load(project: Project) -> None:
+    repository = "team/killed"
     with Load(project, repository, pushers=2) as load:
         for victim in ALL * ROUNDS:
             load.after(pushes=2)
@@ -444,7 +446,8 @@ def restarted(project: Project, container: str, before: dict[str, Any]) -> bool:
     return bool(now["State"]["Running"] and now["RestartCount"] > before["RestartCount"])
 
 
-def test_down_leaves_the_images_the_accounts_and_the_key(project: Project, repository: str) -> None:
+def down_leaves_the_images_the_accounts_and_the_key(project: Project) -> None:
+    repository = "team/kept"
     image = make_image(704)
     with project.client(repository) as client:
         client.push_image(repository, "1", image)
@@ -460,31 +463,88 @@ def test_down_leaves_the_images_the_accounts_and_the_key(project: Project, repos
 # The files beside it
 
 
-@pytest.mark.parametrize("overlay", ["s3", "rados", "tls", "none"])
-def test_each_overlay_makes_configurations_that_the_services_take(
-    project: Project, overlay: str, tmp_path: Path
-) -> None:
-    files = [project.deploy / "docker-compose.yml"]
-    if overlay != "none":
-        files.append(project.deploy / f"docker-compose.{overlay}.yml")
+@pytest.mark.parametrize("overlay", ["", "s3", "rados", "tls"])
+def test_each_overlay_makes_configurations_that_the_services_take(overlay: str, tmp_path: Path) -> None:
+    copy_sources(tmp_path)
+    deploy = tmp_path / "deploy"
+    run(deploy / "make-env.sh")
+    files = [deploy / "docker-compose.yml"]
+    if overlay:
+        files.append(deploy / f"docker-compose.{overlay}.yml")
     variables = {
-        "S3_BUCKET": "images", "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "secret", "S3_ENDPOINT": "https://s3.example",
-        "CEPH_FOLDER": str(tmp_path), "TLS_FOLDER": str(tmp_path),
+        "S3_BUCKET": "images", "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "a-secret-key",
+        "S3_ENDPOINT": "https://s3.example", "CEPH_FOLDER": str(tmp_path), "TLS_FOLDER": str(tmp_path),
     }  # fmt: skip
-    compose = Compose(project.engine, "overlay", files, variables)
-    whole = yaml.safe_load(compose("config"))
-    # The services that a profile brings are beside them.
-    assert set(whole["services"]) >= set(ALL)
-    moorage = REPO / ".venv/bin/moorage"
-    for service in OURS:
-        definition = whole["services"][service]
-        env = {key: str(value) for key, value in definition["environment"].items() if value is not None}
-        checked = json.loads(
-            run(moorage, "config", "check", "--json", "-c", project.deploy / "config/config.yml", env=env)
-        )
-        assert checked["ok"], service
-        assert checked["warnings"] == [], service
-        storage = checked["configuration"]["storage"]
-        assert storage.get({"s3": "s3", "rados": "rados"}.get(overlay, "filesystem")), service
-    secrets = {service: "secret" in json.dumps(whole["services"][service]["environment"]) for service in OURS}
-    assert overlay != "s3" or secrets == {service: service == "blob-service" for service in OURS}
+    services = compose_config(files, variables)["services"]
+    for name in OURS:
+        env = {key: str(value) for key, value in services[name]["environment"].items() if value is not None}
+        config = deploy / "config/config.yml"
+        checked = json.loads(run(MOORAGE, "config", "check", "--json", "-c", config, env=env))
+        assert checked["ok"], name
+        assert checked["warnings"] == [], name
+        assert (overlay if overlay in ("s3", "rados") else "filesystem") in checked["configuration"][
+            "storage"
+        ]
+    holders = {name for name in ALL if "a-secret-key" in json.dumps(services[name])}
+    assert holders == ({"blob-service"} if overlay == "s3" else set())
+
+
+def test_the_profile_observability_mounts_files_that_are_there(tmp_path: Path) -> None:
+    copy_sources(tmp_path)
+    run(tmp_path / "deploy/make-env.sh")
+    files = [tmp_path / "deploy/docker-compose.yml"]
+    services = compose_config(files, {"COMPOSE_PROFILES": "observability"})["services"]
+    for name in ("prometheus", "grafana"):
+        folders = [each.split(":")[0] for each in services[name]["volumes"] if each.startswith("/")]
+        assert len(folders) == {"prometheus": 1, "grafana": 2}[name]
+        assert all(any(Path(folder).iterdir()) for folder in folders)
+    run(required("promtool"), "check", "config", tmp_path / "deploy/prometheus/prometheus.yml")
+
+
+def test_secrets_are_made_once_and_are_their_owners_alone(tmp_path: Path) -> None:
+    copy_sources(tmp_path)
+    deploy = tmp_path / "deploy"
+    assert run(deploy / "make-env.sh").splitlines()[0] == "user: admin"
+    before = (deploy / ".env").read_bytes(), (deploy / "secrets/accounts/htpasswd").read_bytes()
+    assert run(deploy / "make-env.sh") == ""
+    assert before == ((deploy / ".env").read_bytes(), (deploy / "secrets/accounts/htpasswd").read_bytes())
+    assert (deploy / ".env").stat().st_mode & 0o077 == 0
+    assert (deploy / "secrets").stat().st_mode & 0o077 == 0
+
+
+def test_accounts_are_made_changed_and_removed_one_by_one(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    script = shutil.copy(REPO / "deploy/set-password.sh", tmp_path / "deploy")
+    file = tmp_path / "deploy/secrets/accounts/htpasswd"
+
+    def set_password(*arguments: str, password: str = "") -> int:
+        return subprocess.run(
+            [script, *arguments], input=f"{password}\n".encode(), capture_output=True, check=False
+        ).returncode
+
+    def accounts() -> dict[str, bytes]:
+        return dict(line.split(":") for line in file.read_text().splitlines())
+
+    assert set_password("ada", password="lovelace's") == 0
+    assert set_password("grace", password="pässwörd: $1") == 0
+    assert set_password("ada", password="another one") == 0
+    assert list(accounts()) == ["grace", "ada"]
+    for name, password in (("ada", "another one"), ("grace", "pässwörd: $1")):
+        assert bcrypt.checkpw(password.encode(), accounts()[name].encode())
+    assert not bcrypt.checkpw(b"lovelace's", accounts()["ada"].encode())
+    for wrong in ("a:b", "../ada", "", "-n"):
+        assert set_password(wrong, password="long enough") == 1
+    assert set_password("ada", password="short") == 1
+    assert set_password("ada", password="x" * 73) == 1
+    assert set_password("--remove", "nobody") == 1
+    assert set_password("--remove", "ada") == 0
+    assert list(accounts()) == ["grace"]
+
+
+def compose_config(files: list[Path], variables: dict[str, str]) -> dict[str, Any]:
+    """What docker-compose makes of its files. It asks no engine for that."""
+    command = [required("docker-compose")]
+    for file in files:
+        command += ["-f", str(file)]
+    found: dict[str, Any] = yaml.safe_load(run(*command, "config", env=variables))
+    return found
