@@ -21,6 +21,7 @@ import httpx
 import pytest
 import yaml
 
+from moorage.config import load
 from support.client import V2Client, expect
 from support.containers import HOST, Compose, ContainerEngine
 from support.engine import skopeo_copy
@@ -31,7 +32,6 @@ from support.subscriber import Subscriber
 REPO = Path(__file__).resolve().parents[2]
 OURS = ("api-gateway", "metadata-service", "blob-service", "notifier")
 ALL = (*OURS, "edge", "redis", "nats")
-MOORAGE = REPO / ".venv/bin/moorage"
 
 # `make soak` sets more.
 ROUNDS = int(os.environ.get("MOORAGE_COMPOSE_ROUNDS", "1"))
@@ -100,12 +100,20 @@ class Project:
 
 
 def copy_sources(folder: Path) -> None:
-    """What .dockerignore lets into a build, and deploy/ without secrets that may be there."""
-    unwanted = shutil.ignore_patterns("__pycache__", "tests", ".env", "secrets", ".venv")
-    for name in ("libs", "services", "deploy"):
+    """What .dockerignore lets into a build, and deploy/."""
+    unwanted = shutil.ignore_patterns("__pycache__", "tests", ".venv")
+    for name in ("libs", "services"):
         shutil.copytree(REPO / name, folder / name, ignore=unwanted)
     for name in ("pyproject.toml", "uv.lock", ".dockerignore"):
         shutil.copy(REPO / name, folder / name)
+    copy_deploy(folder)
+
+
+def copy_deploy(folder: Path) -> Path:
+    """deploy/, without secrets that may be there."""
+    copy = folder / "deploy"
+    shutil.copytree(REPO / "deploy", copy, ignore=shutil.ignore_patterns(".env", "secrets"))
+    return copy
 
 
 @pytest.fixture
@@ -465,8 +473,7 @@ def down_leaves_the_images_the_accounts_and_the_key(project: Project) -> None:
 
 @pytest.mark.parametrize("overlay", ["", "s3", "rados", "tls"])
 def test_each_overlay_makes_configurations_that_the_services_take(overlay: str, tmp_path: Path) -> None:
-    copy_sources(tmp_path)
-    deploy = tmp_path / "deploy"
+    deploy = copy_deploy(tmp_path)
     run(deploy / "make-env.sh")
     files = [deploy / "docker-compose.yml"]
     if overlay:
@@ -478,32 +485,28 @@ def test_each_overlay_makes_configurations_that_the_services_take(overlay: str, 
     services = compose_config(files, variables)["services"]
     for name in OURS:
         env = {key: str(value) for key, value in services[name]["environment"].items() if value is not None}
-        config = deploy / "config/config.yml"
-        checked = json.loads(run(MOORAGE, "config", "check", "--json", "-c", config, env=env))
-        assert checked["ok"], name
-        assert checked["warnings"] == [], name
-        assert (overlay if overlay in ("s3", "rados") else "filesystem") in checked["configuration"][
-            "storage"
-        ]
+        config = load(deploy / "config/config.yml", env)
+        assert config.warnings == (), name
+        assert getattr(config.storage, overlay if overlay in ("s3", "rados") else "filesystem"), name
     holders = {name for name in ALL if "a-secret-key" in json.dumps(services[name])}
     assert holders == ({"blob-service"} if overlay == "s3" else set())
 
 
 def test_the_profile_observability_mounts_files_that_are_there(tmp_path: Path) -> None:
-    copy_sources(tmp_path)
-    run(tmp_path / "deploy/make-env.sh")
-    files = [tmp_path / "deploy/docker-compose.yml"]
-    services = compose_config(files, {"COMPOSE_PROFILES": "observability"})["services"]
+    deploy = copy_deploy(tmp_path)
+    run(deploy / "make-env.sh")
+    services = compose_config([deploy / "docker-compose.yml"], {"COMPOSE_PROFILES": "observability"})[
+        "services"
+    ]
     for name in ("prometheus", "grafana"):
         folders = [each.split(":")[0] for each in services[name]["volumes"] if each.startswith("/")]
         assert len(folders) == {"prometheus": 1, "grafana": 2}[name]
         assert all(any(Path(folder).iterdir()) for folder in folders)
-    run(required("promtool"), "check", "config", tmp_path / "deploy/prometheus/prometheus.yml")
+    run(required("promtool"), "check", "config", deploy / "prometheus/prometheus.yml")
 
 
 def test_secrets_are_made_once_and_are_their_owners_alone(tmp_path: Path) -> None:
-    copy_sources(tmp_path)
-    deploy = tmp_path / "deploy"
+    deploy = copy_deploy(tmp_path)
     assert run(deploy / "make-env.sh").splitlines()[0] == "user: admin"
     before = (deploy / ".env").read_bytes(), (deploy / "secrets/accounts/htpasswd").read_bytes()
     assert run(deploy / "make-env.sh") == ""
