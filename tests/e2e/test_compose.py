@@ -499,7 +499,8 @@ def test_the_profile_observability_mounts_files_that_are_there(tmp_path: Path) -
         "services"
     ]
     for name in ("prometheus", "grafana"):
-        folders = [each.split(":")[0] for each in services[name]["volumes"] if each.startswith("/")]
+        volumes = whole["services"][name]["volumes"]
+        folders = [each.split(":")[0] for each in volumes if each.startswith("/")]
         assert len(folders) == {"prometheus": 1, "grafana": 2}[name]
         assert all(any(Path(folder).iterdir()) for folder in folders)
     run(required("promtool"), "check", "config", deploy / "prometheus/prometheus.yml")
