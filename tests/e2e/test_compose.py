@@ -495,9 +495,7 @@ def test_each_overlay_makes_configurations_that_the_services_take(overlay: str, 
 def test_the_profile_observability_mounts_files_that_are_there(tmp_path: Path) -> None:
     deploy = copy_deploy(tmp_path)
     run(deploy / "make-env.sh")
-    services = compose_config([deploy / "docker-compose.yml"], {"COMPOSE_PROFILES": "observability"})[
-        "services"
-    ]
+    whole = compose_config([deploy / "docker-compose.yml"], {"COMPOSE_PROFILES": "observability"})
     for name in ("prometheus", "grafana"):
         volumes = whole["services"][name]["volumes"]
         folders = [each.split(":")[0] for each in volumes if each.startswith("/")]
