@@ -83,10 +83,11 @@ soak: export MOORAGE_HISTORY_SECONDS ?= 300
 soak: export MOORAGE_COMPOSE_ROUNDS ?= 10
 soak: export MOORAGE_EVENTS ?= 10000
 soak: export MOORAGE_FORGERIES ?= 10000
+soak: export MOORAGE_EXAMPLES ?= 2000
 soak: $(VENV)/.synced ## Run the fault campaigns at their whole length
 	@scripts/test-setup.sh
 	$(BIN)/pytest $(patsubst %,tests/e2e/test_%.py,faults leases notifications compose) \
-		services/api-gateway/tests/access/test_forged_tokens.py $(PYTEST_ARGS)
+		$(patsubst %,services/api-gateway/tests/%.py,access/test_forged_tokens test_openapi_requests) $(PYTEST_ARGS)
 
 bench: $(VENV)/.synced ## Measure Moorage beside docker-registry, for half an hour or as BENCH_ARGS says
 	@scripts/test-setup.sh

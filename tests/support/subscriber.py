@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,7 +100,8 @@ class Subscriber:
         self._tasks.add(task)
         self.connections += 1
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            # Cancelled is a connection that `stop` ends: asyncio's server would complain of it.
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while True:
                     request = await _read(reader)
                     self.requests.append(request)
@@ -144,3 +146,20 @@ async def subscribing(tls: ssl.SSLContext | None = None) -> AsyncIterator[Subscr
         yield subscriber
     finally:
         await subscriber.stop()
+
+
+@contextmanager
+def subscribing_aside() -> Iterator[Subscriber]:
+    """A subscriber in a thread of its own, for tests that wait for programs; they only read what came."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="subscriber", daemon=True)
+    thread.start()
+    subscriber = Subscriber()
+    asyncio.run_coroutine_threadsafe(subscriber.start(), loop).result(10)
+    try:
+        yield subscriber
+    finally:
+        asyncio.run_coroutine_threadsafe(subscriber.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
