@@ -7,6 +7,7 @@ import os
 import random
 import resource
 import shutil
+import ssl
 import subprocess
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import Any
 import bcrypt
 import httpx
 import pytest
+import trustme
 import yaml
 
 from moorage.config import load
@@ -51,13 +53,10 @@ class Project:
         override = self.deploy / "override.yml"
         override.write_text(json.dumps({"services": self._webhook()}))
         limit = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-        self.compose = Compose(
-            engine,
-            "moorage",
-            [self.deploy / "docker-compose.yml", override],
-            # On every interface of the engine's own network.
-            {"MOORAGE_PUBLISH": "5000", "NOFILE": str(limit), "MOORAGE_REVISION": "v0-test"},
-        )
+        self._files = [self.deploy / "docker-compose.yml", override]
+        # On every interface of the engine's own network.
+        self._variables = {"MOORAGE_PUBLISH": "5000", "NOFILE": str(limit), "MOORAGE_REVISION": "v0-test"}
+        self.compose = Compose(engine, "moorage", self._files, self._variables)
         self.port = engine.publish(5000)
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -71,6 +70,11 @@ class Project:
         }
         variables = {"REGISTRY_NOTIFICATIONS_ENDPOINTS": json.dumps([endpoint])}
         return {service: {"environment": variables} for service in OURS}
+
+    def overlaid(self, overlay: str, **variables: str) -> Compose:
+        """The same project with an overlay."""
+        files = [*self._files, self.deploy / f"docker-compose.{overlay}.yml"]
+        return Compose(self.engine, "moorage", files, {**self._variables, **variables})
 
     def up(self, *, gateways: int = 1, blobs: int = 1) -> None:
         """Bring everything up with so many of each, and wait until all are healthy."""
@@ -142,6 +146,7 @@ async def test_a_registry_by_compose(engine: ContainerEngine, tmp_path: Path) ->
     project.up(gateways=2, blobs=2)
     a_chunked_upload_goes_on_through_two_gateways_and_two_blob_services(project)
     no_pull_fails_while_each_service_is_restarted_in_turn(project)
+    the_balancer_ends_tls(project)
 
 
 # What runs, and how
@@ -466,6 +471,32 @@ def down_leaves_the_images_the_accounts_and_the_key(project: Project) -> None:
     with V2Client(project.url) as client:
         client.http.headers["Authorization"] = token  # issued before: the key is the same one
         client.assert_holds(repository, "1", image)
+
+
+def the_balancer_ends_tls(project: Project) -> None:
+    folder = project.folder / "tls"
+    folder.mkdir()
+    authority = trustme.CA()
+    certificate = folder / "registry.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+    os.chown(certificate, 99, 99)
+    certificate.chmod(0o400)
+    compose = project.overlaid("tls", TLS_FOLDER=str(folder))
+    compose("up", "-d", "--no-deps", "edge")
+    compose.wait_healthy("edge")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    url = f"https://127.0.0.1:{project.port}"
+    with httpx.Client(base_url=url, verify=context, timeout=30) as client:
+        challenge = expect(client.get("/v2/"), 401).headers["www-authenticate"]
+        assert f'realm="{url}/token"' in challenge
+        scope = {"service": "moorage", "scope": "repository:team/tls:pull,push"}
+        token = expect(client.get("/token", params=scope, auth=(project.user, project.password)), 200)
+        client.headers["Authorization"] = f"Bearer {token.json()['token']}"
+        upload = expect(client.post("/v2/team/tls/blobs/uploads/"), 202)
+        assert upload.headers["location"].startswith(f"{url}/v2/team/tls/")
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"{project.url}/v2/", timeout=10)
 
 
 # The files beside it
