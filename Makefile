@@ -14,6 +14,8 @@ BIN := $(VENV)/bin
 SOURCES := libs/moorage/src $(wildcard services/*/src)
 
 GATEWAY_TESTS := $(patsubst %,services/api-gateway/tests/test_%.py,blobs connections lending manifests uploads)
+# How a connection ends within TLS is test_tls's own matter; what goes through it is that of these.
+TLS_TESTS := $(patsubst %,services/api-gateway/tests/test_%.py,blobs manifests)
 UP_TESTS := $(patsubst %,tests/e2e/test_%.py,clients content oci_distribution uploads)
 
 # Tests at once. One more than there are processors: most of them wait for something most of the time.
