@@ -218,12 +218,12 @@ def storage_broker_and_cache_cannot_be_reached_from_outside(project: Project) ->
         ]
         targets += [(each["IPAddress"], port) for each in networks.values() for port in numbers]
     script = "".join(
-        f"timeout 1 bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && echo {address}:{port};"
+        f"(timeout 2 bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && echo {address}:{port}) & "
         for address, port in targets
     )
     for network in ("moorage_edge", "moorage_outside"):
         image = "python:3.11-slim-bookworm"
-        reached = project.engine("run", "--rm", "--network", network, image, "bash", "-c", f"{script} true")
+        reached = project.engine("run", "--rm", "--network", network, image, "bash", "-c", f"{script} wait")
         assert reached == ""
     # The same question where the answer is yes: it can tell.
     inside = project.engine(
@@ -234,7 +234,7 @@ def storage_broker_and_cache_cannot_be_reached_from_outside(project: Project) ->
         "python:3.11-slim-bookworm",
         "bash",
         "-c",
-        f"{script} true",
+        f"{script} wait",
     )
     assert ":5010\n" in inside
     assert ":4222\n" not in inside
