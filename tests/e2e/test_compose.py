@@ -424,7 +424,7 @@ def no_pull_fails_while_each_service_is_restarted_in_turn(project: Project) -> N
         for service in OURS:
             for container in project.compose.containers(service):
                 # As `docker compose up` renews a container: stopped within its time, and started.
-                project.engine("restart", "--time", "45", container)
+                project.engine("restart", "-t", "45", container)
                 project.compose.wait_healthy(service)
                 load.after(pulls=3)
     assert load.outcome.failures == []
