@@ -60,7 +60,8 @@ def test_what_a_configuration_comes_to_is_valid_again() -> None:
         ({"http": {"adr": ":5000"}}, "$.http"),
         ({"health": {"tcp": {"addr": "a:1"}}}, "$.health.tcp"),
         ({"health": {"http": [{"uri": "http://a", "interval": []}]}}, "$.health.http[0].interval"),
-        ({"version": None}, "$.version"),
+        ({"version": 0.2}, "$.version"),
+        ({"auth": {"token": {"realm": "https://a", "service": "b", "jwks": "/c"}}}, "$.auth.token"),
     ],
 )
 def test_what_the_schema_refuses_the_loader_refuses(change: dict[str, Any], where: str) -> None:
@@ -68,6 +69,26 @@ def test_what_the_schema_refuses_the_loader_refuses(change: dict[str, Any], wher
     assert [each.partition(": ")[0] for each in problems(document)] == [where]
     with pytest.raises(ConfigurationError):
         parse(yaml.safe_dump(document), {})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": "0.1"},
+        {"redis": {"addrs": "a:1", "protocol": 3}},
+        {"redis": {"addr": "a:1", "protocol": "3"}},
+        {"log": {"fields": None, "level": None, "hooks": None}},
+        {"http": {"headers": {"X-A": "b"}, "debug": None, "trustedproxies": "10.0.0.0/8"}},
+        {"auth": {"token": {"server": {"htpasswd": "/a", "key": "/b"}}}},
+        {"validation": {"manifests": {"urls": {"allow": ["^https://"]}}}},
+        {"storage": {"inmemory": None, "delete": {"enabled": True}}},
+    ],
+    ids=str,
+)
+def test_what_the_loader_takes_the_schema_takes(change: dict[str, Any]) -> None:
+    document = {"version": 0.1, "storage": "inmemory", **change}
+    parse(yaml.safe_dump(document), {})
+    assert problems(document) == []
 
 
 def test_editors_are_told_what_is_own_and_what_is_refused() -> None:
