@@ -113,7 +113,8 @@ def test_a_handshake_that_does_not_come_holds_up_nobody_and_is_given_up(
             stack.enter_context(socket.create_connection(secured.address[:2], timeout=20)) for _ in range(100)
         ]
         silent[0].sendall(b"\x16\x03\x01")
-        assert secured.new_client().get("/v2/").status_code == 200
+        with secured.new_client() as client:
+            assert client.get("/v2/").status_code == 200
         started = time.monotonic()
         for connection in silent:
             with contextlib.suppress(ConnectionError):
@@ -180,11 +181,27 @@ def test_who_must_show_a_certificate(start, certificates, stranger) -> None:
         None: {"own": 200, "none": None, "stranger": None},
         "require-and-verify-client-cert": {"own": 200, "none": None, "stranger": None},
         "verify-client-cert-if-given": {"own": 200, "none": 200, "stranger": None},
+        "request-client-cert": {"own": 200, "none": 200, "stranger": 200},
     }
     for mode, outcome in expected.items():
         tls = {"clientcas": [str(certificates.ca)], **({"clientauth": mode} if mode else {})}
         registry = start(**tls)
         assert {name: status(registry, context) for name, context in clients.items()} == outcome, mode
+
+
+def test_who_is_refused_is_told_why(start, certificates, stranger) -> None:
+    registry = start(clientcas=[str(certificates.ca)])
+    of_stranger = certificates.client()
+    of_stranger.load_cert_chain(stranger.folder / "client.crt", stranger.folder / "client.key")
+    expected = {
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED": certificates.client(),
+        "TLSV1_ALERT_UNKNOWN_CA": of_stranger,
+    }
+    for reason, context in expected.items():
+        # In TLS 1.3 a client's handshake is done before its certificate is looked at.
+        with handshake(registry, context) as connection, pytest.raises(ssl.SSLError) as caught:
+            connection.recv(1)
+        assert caught.value.reason == reason
 
 
 def test_without_authorities_nobody_is_asked_for_a_certificate(secured, certificates) -> None:

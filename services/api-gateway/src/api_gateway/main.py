@@ -12,7 +12,7 @@ import structlog
 from api_gateway.access.build import access_control
 from api_gateway.admission import Admission
 from api_gateway.app import Parts, build_app, standard_access_log
-from api_gateway.checks import configured_checks
+from api_gateway.checks import configured_checks, webhook_checks
 from api_gateway.clients.instances import BlobInstances
 from api_gateway.clients.lookups import Lookups
 from api_gateway.clients.metadata import MetadataClient
@@ -102,7 +102,8 @@ async def opened(
         stack.push_async_callback(lookups.close)
         if health is None:
             health = HealthState()
-            checks = configured_checks(config, instances.serving, channel) + outbox_checks(config)
+            checks = configured_checks(config, instances.serving, channel)
+            checks += outbox_checks(config) + webhook_checks(config, security)
             await stack.enter_async_context(running(checks, health))
             await stack.enter_async_context(debug_server(http.debug.addr, gateway_pages(config, health)))
         tokens = await stack.enter_async_context(token_serving(config))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from api_gateway.checks import configured_checks
+from api_gateway.checks import configured_checks, webhook_checks
 from api_gateway.clients.instances import BlobInstances
 from api_gateway.debug import gateway_pages, publish_variables
 from api_gateway.events import outbox_checks
@@ -78,7 +78,8 @@ async def _opened(config: Configuration, roster: Roster) -> AsyncIterator[Fleet]
         await stack.enter_async_context(instances.followed())
         metadata = open_channel(Address.parse(config.services.metadata.addr), security, to="metadata")
         stack.push_async_callback(metadata.close, None)
-        checks = configured_checks(config, instances.serving, metadata) + outbox_checks(config)
+        checks = configured_checks(config, instances.serving, metadata)
+        checks += outbox_checks(config) + webhook_checks(config, security)
         await stack.enter_async_context(running(checks, health))
         publish_variables(config)
         pages = gateway_pages(config, health, roster.exposition, of_workers(roster))

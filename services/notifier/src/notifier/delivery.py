@@ -100,8 +100,8 @@ class Delivery:
         ]
         self._to_skip: asyncio.Queue[Message] = asyncio.Queue()
 
-    async def run(self, ending: asyncio.Event) -> None:
-        """Deliver until `ending` is set or the lease is lost.
+    async def run(self, *endings: asyncio.Event) -> None:
+        """Deliver until one of `endings` is set or the lease is lost.
 
         Attempts under way end first, and what was not attempted is given back. Raises PlaceLostError,
         nats.errors.Error, OSError or TimeoutError.
@@ -117,7 +117,7 @@ class Delivery:
                 self._bury_unreadable(),
                 self._keep(),
                 self._lease.keep(),
-                ending.wait(),
+                *(ending.wait() for ending in endings),
             )
         finally:
             self._statistics.active(False)

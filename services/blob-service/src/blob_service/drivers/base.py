@@ -8,7 +8,6 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
 from copy import copy
-from datetime import timedelta
 from functools import cache
 from time import perf_counter
 from types import TracebackType
@@ -182,18 +181,15 @@ class BoundedDriver(StorageDriver):
             await steps.aclose()
             self._record("Walk", path, spent)
 
-    async def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+    async def check(
+        self, *, repair: bool, older_than: float, thorough: bool = True
+    ) -> AsyncGenerator[Finding, None]:
         """See `StorageDriver.check`. Takes nobody's turn."""
-        async with aclosing(self._backend.check(repair=repair, older_than=older_than)) as findings:
+        check = self._backend.check(repair=repair, older_than=older_than, thorough=thorough)
+        async with aclosing(check) as findings:
             with self._named_errors:
                 async for finding in findings:
                     yield finding
-
-    async def remove_leftovers(self, older_than: timedelta, *, dry_run: bool = False) -> int:
-        """See `StorageDriver.remove_leftovers`."""
-        return await self._call(
-            "RemoveLeftovers", "/", self._backend.remove_leftovers, older_than, dry_run=dry_run
-        )
 
     async def close(self) -> None:
         """See `StorageDriver.close`."""
