@@ -109,8 +109,11 @@ def test_a_login_of_docker_ends_with_the_password(
 
     # Each process of the gateway looks at the file once a second.
     wait_until(is_refused, timeout=60, what="the old login is over")
-    answer = httpx.get(f"{public.url}/token", auth=("edsger", "changed"))
-    expect(answer, 200)
+    wait_until(
+        lambda: httpx.get(f"{public.url}/token", auth=("edsger", "changed")).status_code == 200,
+        timeout=60,
+        what="the new password counts",
+    )
     engine("rmi", "-f", name, f"{name}-2")
 
 
