@@ -9,11 +9,15 @@ import secrets
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
 import httpx
 import nats
+import nats.errors
+import nats.js
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -153,23 +157,33 @@ def test_events_are_on_three_servers_and_one_may_be_lost(cluster: Cluster, repos
 
 
 async def _stream(urls: list[str], repository: str) -> tuple[int, list[str]]:
-    """How many servers have the stream, and the actions of its events of a repository."""
+    """How many servers have the stream, and the actions of a repository's events, once there are some."""
     client = await nats.connect(urls, connect_timeout=5)
     try:
-        jetstream = client.jetstream()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             while True:
-                info = await jetstream.stream_info(STREAM)
-                reader = await jetstream.pull_subscribe(">", stream=STREAM)
-                messages = await reader.fetch(info.state.messages, timeout=10) if info.state.messages else []
-                await reader.unsubscribe()
-                documents = [json.loads(each.data) for each in messages]
-                actions = [each["action"] for each in documents if each["target"]["repository"] == repository]
-                if actions:
-                    return int(info.config.num_replicas or 0), actions
+                # While the servers choose another leader, nobody answers.
+                with suppress(nats.errors.Error):
+                    replicas, events = await _events(client.jetstream())
+                    actions = [
+                        each["action"] for each in events if each["target"]["repository"] == repository
+                    ]
+                    if actions:
+                        return replicas, actions
                 await asyncio.sleep(0.2)
     finally:
         await client.close()
+
+
+async def _events(jetstream: nats.js.JetStreamContext) -> tuple[int, list[dict[str, Any]]]:
+    """How many servers have the stream, and its events."""
+    info = await jetstream.stream_info(STREAM)
+    if not info.state.messages:
+        return 0, []
+    reader = await jetstream.pull_subscribe(">", stream=STREAM)
+    messages = await reader.fetch(info.state.messages, timeout=10)
+    await reader.unsubscribe()
+    return int(info.config.num_replicas or 0), [json.loads(each.data) for each in messages]
 
 
 def test_notifiers_and_the_only_metadata_service_are_replaced(cluster: Cluster, repository: str) -> None:
