@@ -16,7 +16,12 @@ SOURCES := libs/moorage/src $(wildcard services/*/src)
 GATEWAY_TESTS := $(patsubst %,services/api-gateway/tests/test_%.py,blobs connections lending manifests uploads)
 UP_TESTS := $(patsubst %,tests/e2e/test_%.py,clients content oci_distribution uploads)
 
-# More arguments for pytest, such as PYTEST_ARGS="-n 4 -k upload".
+# Tests at once. One more than there are processors: most of them wait for something most of the time.
+JOBS ?= $(shell echo $$(($$(nproc) + 1)))
+# A worker that has none left takes half of another one's.
+PYTEST := $(BIN)/pytest --quiet --numprocesses $(JOBS) --dist worksteal
+
+# More arguments for pytest, such as PYTEST_ARGS="-k upload".
 PYTEST_ARGS ?=
 # More arguments for the benchmark, such as BENCH_ARGS="--quick --only manifest"; --help lists them.
 BENCH_ARGS ?=
@@ -58,27 +63,28 @@ lock: $(BIN)/uv ## Bring uv.lock up to date
 
 test-unit: $(VENV)/.synced ## Run the tests of the library and the services: no root once the packages are there
 	@scripts/test-setup.sh
-	$(BIN)/pytest libs services $(PYTEST_ARGS)
+	$(PYTEST) libs services $(PYTEST_ARGS)
 
 test: $(VENV)/.synced ## Install what the end-to-end tests need, and run every test
 	@scripts/test-setup.sh
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 # What a client sees, once more over the ways that bytes take between hosts, over TLS, and where there is no data
 # channel and nothing is kept in memory (tests/support/ways.py).
 test-ways: $(VENV)/.synced ## Run the tests of the HTTP interface over the other ways
 	@scripts/test-setup.sh
-	MOORAGE_WAY=spliced $(BIN)/pytest $(GATEWAY_TESTS) tests/e2e/test_transport.py $(PYTEST_ARGS)
-	MOORAGE_WAY=tls $(BIN)/pytest $(GATEWAY_TESTS) $(PYTEST_ARGS)
-	MOORAGE_WAY=plain $(BIN)/pytest $(GATEWAY_TESTS) $(UP_TESTS) $(PYTEST_ARGS)
+	MOORAGE_WAY=spliced $(PYTEST) $(GATEWAY_TESTS) tests/e2e/test_transport.py $(PYTEST_ARGS)
+	MOORAGE_WAY=tls $(PYTEST) $(GATEWAY_TESTS) $(PYTEST_ARGS)
+	MOORAGE_WAY=plain $(PYTEST) $(GATEWAY_TESTS) $(UP_TESTS) $(PYTEST_ARGS)
 
 # The campaigns at their whole length. MOORAGE_SEED repeats the random one.
 soak: export MOORAGE_KILLS ?= 200
 soak: export MOORAGE_HISTORY_SECONDS ?= 300
+soak: export MOORAGE_EVENTS ?= 10000
 soak: export MOORAGE_FORGERIES ?= 10000
 soak: $(VENV)/.synced ## Run the fault campaigns at their whole length
 	@scripts/test-setup.sh
-	$(BIN)/pytest tests/e2e/test_faults.py tests/e2e/test_leases.py \
+	$(BIN)/pytest tests/e2e/test_faults.py tests/e2e/test_leases.py tests/e2e/test_notifications.py \
 		services/api-gateway/tests/access/test_forged_tokens.py $(PYTEST_ARGS)
 
 bench: $(VENV)/.synced ## Measure Moorage beside docker-registry, for half an hour or as BENCH_ARGS says

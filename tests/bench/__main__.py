@@ -16,9 +16,11 @@ from pathlib import Path
 from types import FrameType
 
 from bench import plan
+from bench.clients.hook import subscribing
 from bench.machine import machine, versions
 from bench.operations import Operation
 from bench.operations.commands import Workshop
+from bench.operations.events import BATCH, batched_operations, event_operations, notifications
 from bench.operations.growth import plant
 from bench.registries import both
 from bench.results import Results
@@ -93,7 +95,7 @@ def _measure(
     quiet: bool,
     until: float,
 ) -> None:
-    """Measure first over growing trees, one for both registries, then with a tree for each."""
+    """Measure over growing trees, one for both registries, with a tree for each, and with a webhook."""
     for count in chosen.growth:
         operations = chosen_of(plan.operations_on(chosen, count))
         if operations:
@@ -110,6 +112,18 @@ def _measure(
         if operations:
             registries = stack.enter_context(both(folder / "registries", quiet=quiet))
             rounds(operations, registries, results, until=until, report=_say)
+
+    with ExitStack() as stack:
+        hook = stack.enter_context(subscribing())
+        for batch, operations in (
+            (1, event_operations(chosen.events, hook, chosen.request_seconds)),
+            (BATCH, batched_operations(chosen.events, hook)),
+        ):
+            operations = chosen_of(operations)
+            if operations:
+                further = notifications(hook, batch)
+                with both(folder / f"telling-{batch}", quiet=quiet, further=further) as registries:
+                    rounds(operations, registries, results, until=until, report=_say)
 
 
 def _say(line: str) -> None:

@@ -19,7 +19,7 @@ class Plan:
 
     On two processors `FULL` takes about half an hour, `QUICK` less than three minutes. The more an operation
     moves, the fewer rounds it has. The numbers of `growth` are those of tags and repositories; an image of
-    `images` counts as an amount of one layer.
+    `images` counts as an amount of one layer, and one of `events` as the number of pulls.
     """
 
     rounds: int
@@ -29,6 +29,7 @@ class Plan:
     pulls: tuple[Amount, ...]
     pushes: tuple[Amount, ...]
     images: tuple[Amount, ...]
+    events: tuple[Amount, ...]
     layers: Layers
     command_rounds: int
     growth: tuple[int, ...]
@@ -47,6 +48,7 @@ class Plan:
             pulls=fewer(self.pulls),
             pushes=fewer(self.pushes),
             images=fewer(self.images),
+            events=fewer(self.events),
             command_rounds=min(rounds, self.command_rounds),
             growth_rounds=min(rounds, self.growth_rounds),
         )
@@ -80,6 +82,7 @@ FULL = Plan(
         Amount(2000, concurrency=16, times=192, rounds=3),
         Amount(2000, concurrency=64, times=256, rounds=3),
     ),
+    events=(Amount(0, concurrency=16, times=5000, rounds=3),),
     layers=Layers(4, 64 * MIB),
     command_rounds=3,
     growth=(10, 1_000, 100_000),
@@ -101,6 +104,7 @@ QUICK = Plan(
         Amount(256 * MIB, concurrency=1, times=1, rounds=1),
     ),
     images=(Amount(2000, concurrency=16, times=64, rounds=1),),
+    events=(Amount(0, concurrency=16, times=2000, rounds=1),),
     layers=Layers(4, 8 * MIB),
     command_rounds=1,
     growth=(10, 1_000),
@@ -116,6 +120,7 @@ TINY = Plan(
     pulls=(_TINY,),
     pushes=(_TINY,),
     images=(_TINY,),
+    events=(Amount(0, concurrency=2, times=20, rounds=1),),
     layers=Layers(2, 1 * MIB),
     command_rounds=1,
     growth=(10,),

@@ -22,7 +22,7 @@ _BIN = Path(sys.executable).parent
 _SERVICES = ("gateway", "blob", "metadata", "notifier")
 
 
-def configuration(root: Path, address: str, *, quiet: bool) -> str:
+def configuration(root: Path, address: str, *, quiet: bool, further: str = "") -> str:
     """The configuration of either registry. What it leaves out has each one's default."""
     log = (
         "{level: error, accesslog: {disabled: true}}"
@@ -37,6 +37,7 @@ def configuration(root: Path, address: str, *, quiet: bool) -> str:
         "  delete: {enabled: true}\n"
         "  cache: {blobdescriptor: inmemory}\n"
         f"http: {{addr: '{address}', secret: bench}}\n"
+        f"{further}"
     )
 
 
@@ -56,9 +57,12 @@ def _part_of_the_peer(command: list[str]) -> str | None:
 
 
 class Registry:
-    """A registry under test over the storage tree `root`; its configuration and its log are in `folder`."""
+    """A registry under test over the storage tree `root`; its configuration and its log are in `folder`.
 
-    def __init__(self, name: str, root: Path, folder: Path, *, quiet: bool) -> None:
+    `further` is what its configuration has beside.
+    """
+
+    def __init__(self, name: str, root: Path, folder: Path, *, quiet: bool, further: str = "") -> None:
         self.name = name
         self.root = root
         self.port = free_port()
@@ -67,7 +71,7 @@ class Registry:
         folder.mkdir(parents=True, exist_ok=True)
         root.mkdir(parents=True, exist_ok=True)
         config = folder / f"{name}.yml"
-        config.write_text(configuration(root, self.address, quiet=quiet))
+        config.write_text(configuration(root, self.address, quiet=quiet, further=further))
         # Moorage's sockets: a unix socket's path is short.
         self._runtime = tempfile.TemporaryDirectory(prefix="moorage-bench-")
         command: list[str | Path] = (
@@ -113,12 +117,15 @@ class Registry:
 
 
 @contextmanager
-def both(folder: Path, *, quiet: bool, root: Path | None = None) -> Iterator[tuple[Registry, ...]]:
+def both(
+    folder: Path, *, quiet: bool, root: Path | None = None, further: str = ""
+) -> Iterator[tuple[Registry, ...]]:
     """Both registries, each over a tree of its own, or both over `root`."""
     with ExitStack() as stack:
         registries = []
         for name in NAMES:
-            registry = Registry(name, root or folder / f"{name}-storage", folder, quiet=quiet)
+            place = root or folder / f"{name}-storage"
+            registry = Registry(name, place, folder, quiet=quiet, further=further)
             stack.callback(registry.stop)
             registries.append(registry)
         yield tuple(registries)

@@ -19,6 +19,7 @@ GROUPS = {
     "push": "Pushes",
     "memory": "Memory under load",
     "images": "Small images",
+    "events": "With a webhook",
     "commands": "Whole commands",
     "growth": "Growth",
 }
@@ -50,6 +51,7 @@ MEASURES: dict[str, tuple[Measure, ...]] = {
     "push": (THROUGHPUT, CPU_PER_GIB, PEAK),
     "memory": (THROUGHPUT, CPU_PER_GIB, PEAK),
     "images": (RATE, CPU_EACH, TAIL, PEAK),
+    "events": (RATE, CPU_EACH, TAIL, PEAK),
     "commands": (SECONDS, CPU_SECONDS, PEAK),
     "growth": (LATENCY, CPU_EACH, PEAK),
 }

@@ -19,7 +19,7 @@ from bench.results import read
 from bench.tables import GROUPS
 from support.processes import Process, wait_until
 
-COMMANDS_AND_GROWTH = ("--skip", "commands", "--skip", "growth")
+OTHERS = ("--skip", "commands", "--skip", "growth", "--skip", "events")
 # One request by wrk and one HEAD are enough.
 FEW_REQUESTS = tuple(
     part for word in ("/v2/", "by digest", "HEAD manifest", "GET blob") for part in ("--skip", word)
@@ -29,11 +29,12 @@ FEW_REQUESTS = tuple(
 @pytest.mark.parametrize(
     ("words", "groups"),
     [
-        ((*COMMANDS_AND_GROWTH, *FEW_REQUESTS), set(GROUPS) - {"commands", "growth"}),
+        ((*OTHERS, *FEW_REQUESTS), set(GROUPS) - {"commands", "growth", "events"}),
         (("--only", "commands"), {"commands"}),
         (("--only", "growth"), {"growth"}),
+        (("--only", "events"), {"events"}),
     ],
-    ids=["requests and blobs", "whole commands", "one growing storage tree"],
+    ids=["requests and blobs", "whole commands", "one growing storage tree", "a webhook"],
 )
 def test_operations_run_against_both_registries_and_become_a_report(
     words: Sequence[str], groups: set[str], tmp_path: Path

@@ -15,7 +15,7 @@ from pathlib import Path
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
-    ["pytest", "moorage.cli.app", "notifier.endpoints", "notifier.replays", "moorage.events.broker"]
+    ["pytest", "moorage.cli.app", "notifier.endpoints", "notifier.replays", "notifier.main"]
 )
 
 
@@ -47,9 +47,13 @@ class Command:
     def running(self) -> bool:
         return self._process.is_alive()
 
-    def signal(self, number: int) -> None:
+    @property
+    def pid(self) -> int:
         assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        return self._process.pid
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
 
     def wait(self, timeout: float = 60) -> int:
         """Its status; it is killed when it takes longer."""

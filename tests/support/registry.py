@@ -120,6 +120,7 @@ class Stack:
         *,
         tcp: bool = chosen_way() == "spliced",
         env: Mapping[str, str] | None = None,
+        nats_port: int | None = None,
     ) -> None:
         """`tcp`: the services talk over TCP, as between hosts, and not over unix sockets."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +128,7 @@ class Stack:
         self.root = folder / "registry"
         self._tcp = tcp
         self.secret = secrets.token_hex(16)
-        self.nats_port = free_port()
+        self.nats_port = nats_port or free_port()
         self.nats_url = f"nats://127.0.0.1:{self.nats_port}"
         self.env = {**clean_environment(), **environment(chosen_way()), **(env or {})}
         self.processes: dict[str, Process] = {}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,3 +145,20 @@ async def subscribing(tls: ssl.SSLContext | None = None) -> AsyncIterator[Subscr
         yield subscriber
     finally:
         await subscriber.stop()
+
+
+@contextmanager
+def subscribing_aside() -> Iterator[Subscriber]:
+    """A subscriber in a thread of its own, for tests that wait for programs; they only read what came."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="subscriber", daemon=True)
+    thread.start()
+    subscriber = Subscriber()
+    asyncio.run_coroutine_threadsafe(subscriber.start(), loop).result(10)
+    try:
+        yield subscriber
+    finally:
+        asyncio.run_coroutine_threadsafe(subscriber.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

@@ -109,6 +109,15 @@ REQUIRED = {"rados": "poolname: a", "s3": "bucket: a, region: b"}
 TOKEN = "realm: 'https://a.example', service: b, issuer: c, jwks: /d"
 
 
+def htpasswd(key: str, value: str | None) -> Configuration:
+    """The same with users of a file."""
+    flow = value
+    for step in reversed(key.removeprefix("auth.htpasswd.").split(".")):
+        flow = f"{step}: {flow}" if flow == value else f"{step}: {{{flow}}}"
+    users = f"realm: a, path: /b, {flow}" if value else "realm: a, path: /b"
+    return parse(f"version: 0.1\nstorage: inmemory\nauth: {{htpasswd: {{{users}}}}}\n", {})
+
+
 def token_server(key: str, value: str | None) -> Configuration:
     """The shortest document with a token server, and with the key when there is a value for it."""
     flow = value
@@ -122,6 +131,8 @@ def document(key: str, value: str | None, driver: str) -> Configuration:
     """The shortest document with this driver, and with the key when there is a value for it."""
     if key.startswith("auth.token.server"):
         return token_server(key, value)
+    if key.startswith("auth.htpasswd."):
+        return htpasswd(key, value)
     section, *rest = key.split(".")
     if required := REQUIRED.get(driver):
         parameter = f", {rest[1]}: {value}" if value else ""

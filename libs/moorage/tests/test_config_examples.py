@@ -339,7 +339,10 @@ def test_a_development_document_is_served() -> None:
 
 
 def test_a_mirror_s_document_is_refused_for_each_thing_that_it_would_lose() -> None:
+    local = "localhost is not a public address; set 'allowprivate: true' on the endpoint if it is meant"
     assert problems(MIRROR) == [
+        f"notifications.endpoints[0].url: {local}",
+        f"notifications.endpoints[1].url: {local}",
         "proxy: the pull-through cache is not supported by this version; keep distribution for a mirror",
     ]
 

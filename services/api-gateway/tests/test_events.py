@@ -9,9 +9,11 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from support.accounts import write_accounts
 from support.nats import NatsServer, StoredEvent, running_nats
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -31,12 +33,14 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
 def start(start_registry: Callable, nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory):
     """Starts a registry that publishes events."""
 
-    def start(**events: object):
+    def start(events: dict[str, object] | None = None, **settings: object):
         notifications = {
-            "events": {"publish": True, **events},
+            "events": {"publish": True, **(events or {})},
             "outbox": {"path": str(tmp_path_factory.mktemp("outbox"))},
         }
-        return start_registry(notifications=notifications, services={"nats": {"url": nats_server.url}})
+        return start_registry(
+            notifications=notifications, services={"nats": {"url": nats_server.url}}, **settings
+        )
 
     return start
 
@@ -266,7 +270,7 @@ def test_what_did_not_happen_is_no_event(registry, repository: str, events) -> N
 def test_references_stand_in_events_of_manifests_when_they_are_asked_for(
     start, repository: str, events
 ) -> None:
-    registry = start(includereferences=True)
+    registry = start({"includereferences": True})
     _, content = registry.push_image(repository, "v1")
     registry.client.get(f"/v2/{repository}/manifests/v1", headers=ACCEPT)
     manifest = json.loads(content)
@@ -274,14 +278,36 @@ def test_references_stand_in_events_of_manifests_when_they_are_asked_for(
     assert [event.target["references"] for event in events(2)] == [expected, expected]
 
 
-def test_an_address_that_a_trusted_proxy_forwards_has_no_port(
-    start_registry, nats_server, tmp_path, repository
-) -> None:
-    registry = start_registry(
-        http={"trustedproxies": ["127.0.0.1/32"]},
-        notifications={"events": {"publish": True}, "outbox": {"path": str(tmp_path)}},
-        services={"nats": {"url": nats_server.url}},
-    )
+def test_a_pull_that_is_redirected_is_an_event(start, repository: str, events) -> None:
+    options = {"baseurl": "https://files.example.org/"}
+    registry = start(middleware={"storage": [{"name": "redirect", "options": options}]})
+    digest = registry.push_blob(repository, b"elsewhere")
+    url = f"/v2/{repository}/blobs/{digest}"
+    assert registry.client.get(url).status_code == 307
+    assert registry.client.head(url).status_code == 307
+    found = events(2)
+    assert [event.document["request"]["method"] for event in found] == ["GET", "HEAD"]
+    for event in found:
+        assert event.action == "pull"
+        assert event.target["digest"] == digest
+        assert event.target["url"] == f"{registry.url}{url}"
+
+
+def test_who_did_it_is_the_actor(start, repository: str, events, tmp_path: Path) -> None:
+    accounts = write_accounts(tmp_path / "htpasswd", {"ada": "secret"})
+    registry = start(auth={"htpasswd": {"realm": "of this test", "path": str(accounts)}})
+    assert registry.client.get("/v2/").status_code == 401
+    registry.client.auth = ("ada", "secret")
+    digest, _ = registry.push_image(repository, "v1")
+    registry.client.get(f"/v2/{repository}/manifests/v1", headers=ACCEPT)
+    registry.client.delete(f"/v2/{repository}/manifests/{digest}")
+    found = events(4)
+    assert [event.action for event in found] == ["push", "pull", "delete", "delete"]
+    assert [event.document["actor"] for event in found] == [{"name": "ada"}] * 4
+
+
+def test_an_address_that_a_trusted_proxy_forwards_has_no_port(start, nats_server, repository) -> None:
+    registry = start(http={"trustedproxies": ["127.0.0.1/32"]})
     digest = registry.push_blob(repository, b"a blob")
     registry.client.delete(
         f"/v2/{repository}/blobs/{digest}",
@@ -293,7 +319,7 @@ def test_an_address_that_a_trusted_proxy_forwards_has_no_port(
 
 
 def test_head_requests_can_be_left_out(start, repository: str, events) -> None:
-    registry = start(ignorehead=True)
+    registry = start({"ignorehead": True})
     registry.push_image(repository, "v1")
     blob = registry.push_blob(repository, b"a blob")
     registry.client.head(f"/v2/{repository}/manifests/v1", headers=ACCEPT)

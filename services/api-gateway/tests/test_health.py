@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from api_gateway.checks import configured_checks
+from api_gateway.checks import configured_checks, webhook_checks
 from api_gateway.health import Check, CheckFailedError, HealthState, running
-from moorage.config import parse
-from moorage.rpc import Address, open_channel
+from moorage.config import Configuration, parse
+from moorage.rpc import Address, RpcServer, open_channel
+from moorage.rpc.health import WEBHOOKS
 
 
 async def until(condition, timeout: float = 5) -> None:
@@ -154,3 +156,39 @@ async def test_redis_is_checked_where_it_is_the_cache_and_is_not_vital() -> None
                 assert not check.vital
                 # A metadata service that does not answer says nothing about its cache.
                 await check.probe()
+
+
+def with_endpoints(address: str, **fields: Any) -> Configuration:
+    endpoint = {"name": "a", "url": "https://a.example/", **fields}
+    return Configuration.model_validate(
+        {
+            "version": "0.1",
+            "storage": {"inmemory": {}},
+            "services": {"notifier": {"addr": address}},
+            "notifications": {"endpoints": [endpoint]},
+        }
+    )
+
+
+def test_without_an_endpoint_there_is_no_check_of_webhooks() -> None:
+    assert not webhook_checks(with_endpoints("127.0.0.1:1", disabled=True))
+
+
+async def test_webhooks_are_checked_through_the_notifier_and_are_not_vital(tmp_path: Path) -> None:
+    address = f"unix://{tmp_path}/n.sock"
+    (check,) = webhook_checks(with_endpoints(address))
+    assert not check.vital
+    with pytest.raises(CheckFailedError, match="the notifier does not serve"):
+        await check.probe()
+    server = RpcServer(Address.parse(address))
+    await server.start()
+    try:
+        await server.serving(True)
+        await check.probe()
+        await server.report(WEBHOOKS, False)
+        with pytest.raises(CheckFailedError, match="an endpoint does not take events"):
+            await check.probe()
+        await server.report(WEBHOOKS, True)
+        await check.probe()
+    finally:
+        await server.stop(0)

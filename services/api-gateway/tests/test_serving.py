@@ -193,14 +193,13 @@ def test_the_debug_server_has_no_other_pages(debugged) -> None:
         ("GET", "/"),
         ("GET", "/metrics"),
         ("GET", "/debug/health/down"),
-        ("GET", "/debug/vars"),
     ):
         assert debug.request(method, path).status_code == 404
 
 
 def test_the_debug_pages_are_not_on_the_registrys_own_listener(debugged) -> None:
     registry, _ = debugged
-    for path in ("/debug/health", "/prometheus", "/metrics"):
+    for path in ("/debug/health", "/debug/vars", "/debug/pprof/", "/debug/alive", "/prometheus", "/metrics"):
         assert registry.client.get(path).status_code == 404
 
 

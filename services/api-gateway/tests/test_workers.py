@@ -304,6 +304,27 @@ def test_nothing_outlives_a_parent_that_is_killed_and_its_address_is_free(serve)
     again.until_ready(2)
 
 
+def test_the_debug_listener_asks_the_worker_that_is_named(serve) -> None:
+    gateway = serve(workers=2).until_ready(2)
+
+    def process_of(query: str) -> int:
+        pid: int = gateway.debug(f"/debug/vars{query}").json()["process"]["pid"]
+        return pid
+
+    workers = {worker.pid for worker in gateway.workers}
+    assert {process_of("?worker=1"), process_of("?worker=2")} == workers
+    assert process_of("?worker=0") == gateway.process.pid
+    everyone = gateway.debug("/debug/vars").json()
+    assert everyone["process"]["pid"] == gateway.process.pid
+    assert {each["process"]["pid"] for each in everyone["workers"].values()} == workers
+    # A worker that serves is the one to look into, unless somebody says.
+    assert "_be_inspected" in gateway.debug("/debug/pprof/tasks").text, gateway.said
+    assert "_be_inspected" not in gateway.debug("/debug/pprof/tasks?worker=0").text
+    assert gateway.debug("/debug/pprof/heap?seconds=0.05&worker=2").status_code == 200
+    answer = gateway.debug("/debug/pprof/threads?worker=3")
+    assert (answer.status_code, "those that run: 1, 2" in answer.text) == (404, True)
+
+
 @pytest.mark.parametrize("which", ["addr", "debug"])
 def test_an_address_in_use_fails_in_one_line_before_a_worker_starts(serve, which: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

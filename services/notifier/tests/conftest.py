@@ -34,7 +34,6 @@ from moorage.v1 import event_pb2_grpc
 from notifier.main import SERVICE
 from notifier.names import LEASE_BUCKET, consumer_name
 from support.commands import Command
-from support.processes import Process
 from support.registry import clean_environment
 from support.subscriber import Subscriber, subscribing
 
@@ -168,24 +167,18 @@ def notifier(
     return run
 
 
-class NotifierProcess:
+class NotifierProcess(Command):
     """`moorage serve notifier` with a configuration."""
 
     def __init__(self, config: Path, document: str) -> None:
         config.write_text(document)
-        self.log = config.with_suffix(".log")
-        command = [Path(sys.executable).with_name("moorage"), "serve", "notifier", "-c", config]
-        self._process = Process(command, log=self.log, env=clean_environment())
-        self.pid = self._process.pid
-
-    def kill(self) -> None:
-        self._process.kill()
+        super().__init__(["serve", "notifier", "-c", config], clean_environment())
 
     def pause(self) -> None:
-        self._process.signal(signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        self._process.signal(signal.SIGCONT)
+        self.signal(signal.SIGCONT)
 
 
 class Delivering:
@@ -265,7 +258,7 @@ class Delivering:
             started.append((process, open_channel(Address.parse(config.services.notifier.addr))))
         for process, channel in started:
             try:
-                assert await wait_until_serving(channel, timeout=60), process.log.read_text()
+                assert await wait_until_serving(channel, timeout=60), process.err
             finally:
                 await channel.close()
         return [process for process, _ in started]

@@ -8,11 +8,13 @@ import itertools
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable
 
 import pytest
 from nats.js.api import ConsumerConfig
 from nats.js.errors import NotFoundError
+from prometheus_client import REGISTRY
 
 import moorage.events.broker
 import notifier.place
@@ -373,8 +375,6 @@ async def test_a_message_that_another_client_took_holds_up_what_follows_until_it
 
 
 async def test_events_that_leave_the_stream_before_their_time_are_counted(delivering) -> None:
-    from prometheus_client import REGISTRY
-
     subscriber = await delivering.subscriber()
     running = await delivering.notifier({"url": subscriber.url, "name": "forgetful"})
     await delivering.publish(delivering.event())
@@ -476,6 +476,7 @@ async def test_a_place_that_was_deleted_is_made_again_where_it_was(delivering, n
 async def test_of_a_stream_that_was_made_anew_an_endpoint_gets_everything(delivering) -> None:
     subscriber = await delivering.subscriber()
     running = await delivering.notifier({"url": subscriber.url})
+    await has_its_place(delivering)
     await delivering.publish(*(delivering.event() for _ in range(3)))
     await subscriber.has(3)
     await bookmark(delivering, 3)
@@ -522,3 +523,57 @@ async def test_what_the_notifier_needs_it_makes_again_when_it_is_deleted(
     assert accepted(subscriber) == {after.id}
     await delivering.dead_letters(1)
     assert await delivering.holder("hook0")
+
+
+async def holders(delivering, count: int) -> list[str]:
+    return [await delivering.holder(f"shared{number}") for number in range(count)]
+
+
+def retries(endpoint: str) -> float:
+    """How many events were sent again after a failure; a busy machine may answer too late."""
+    return REGISTRY.get_sample_value("registry_notifications_retries_total", {"endpoint": endpoint}) or 0
+
+
+async def divided(delivering, count: int, *shares: int) -> None:
+    """Wait until so many endpoints are divided among notifiers in this way."""
+    async with asyncio.timeout(20):
+        while sorted(Counter(await holders(delivering, count)).values()) != sorted(shares):
+            await asyncio.sleep(0.05)
+
+
+async def test_notifiers_divide_the_endpoints_and_take_over_those_of_one_that_leaves(delivering) -> None:
+    subscribers = [await delivering.subscriber() for _ in range(5)]
+    for subscriber in subscribers:
+        accepting(subscriber)
+    endpoints = [
+        {"url": subscriber.url, "name": f"shared{number}"} for number, subscriber in enumerate(subscribers)
+    ]
+    events = [delivering.event(f"app{number % 3}") for number in range(120)]
+    publishing = asyncio.create_task(delivering.publish(*events[:40]))
+    await delivering.notifier(*endpoints, takeover="5s")
+    await divided(delivering, 5, 5)
+    await publishing
+    second = await delivering.notifier(*endpoints, takeover="5s")
+    publishing = asyncio.create_task(delivering.publish(*events[40:80]))
+    await divided(delivering, 5, 2, 3)
+    await publishing
+    publishing = asyncio.create_task(delivering.publish(*events[80:]))
+    await second.stop()
+    await divided(delivering, 5, 5)
+    await publishing
+    for number, subscriber in enumerate(subscribers):
+        await subscriber.until(lambda subscriber=subscriber: len(accepted(subscriber)) == 120)
+        assert in_order(subscriber, events)
+        repeated = len(subscriber.ids) - 120
+        assert repeated == retries(f"shared{number}"), "who hands an endpoint over has ended its attempts"
+
+
+async def test_an_endpoint_that_only_one_notifier_knows_is_delivered_to_whatever_the_shares_are(
+    delivering,
+) -> None:
+    subscribers = [await delivering.subscriber() for _ in range(3)]
+    await delivering.notifier({"url": subscribers[0].url})
+    await delivering.notifier(*({"url": subscriber.url} for subscriber in subscribers))
+    await delivering.publish(delivering.event())
+    for subscriber in subscribers:
+        await subscriber.has(1)

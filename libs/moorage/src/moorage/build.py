@@ -55,10 +55,14 @@ def facts() -> dict[str, str]:
 
 
 @cache
-def publish(component: str) -> None:
-    """Have the metric `moorage_build_info` in this process, which is one component's."""
-    info = Info("moorage_build", "What was built, and which component this is.")
-    info.info({"version": PACKAGE_VERSION, "revision": revision(), "component": component})
+def publish(component: str, instance: str) -> None:
+    """Have the metric `moorage_build_info` in this process, which is one component's.
+
+    `instance` is the process's id, as log lines and events have it.
+    """
+    info = Info("moorage_build", "What was built, which component this is, and the id of its process.")
+    labels = {"version": PACKAGE_VERSION, "revision": revision()}
+    info.info({**labels, "component": component, "instance_id": instance})
 
 
 def _checked_out(folder: Path) -> str:

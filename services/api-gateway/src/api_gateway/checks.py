@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 from api_gateway.health import Check, CheckFailedError
 from moorage.config import Configuration
 from moorage.config.health import FileCheck, HTTPCheck, TCPCheck
+from moorage.rpc import Address, Security, open_channel
 from moorage.rpc.client import Channel
-from moorage.rpc.health import DESCRIPTOR_CACHE, is_degraded
+from moorage.rpc.health import DESCRIPTOR_CACHE, WEBHOOKS, is_degraded, is_serving
 
 Serving = Callable[[float], Awaitable[bool]]
 """Whether the blob service says within so many seconds that its storage driver works."""
@@ -20,6 +21,11 @@ Serving = Callable[[float], Awaitable[bool]]
 # Seconds between questions about the descriptor cache, and the most that an answer may take.
 _CACHE_INTERVAL = 1.0
 _CACHE_TIMEOUT = 1.0
+
+# The same of the webhooks; an answer that is missing once means nothing.
+_WEBHOOKS_INTERVAL = 5.0
+_WEBHOOKS_TIMEOUT = 2.0
+_WEBHOOKS_THRESHOLD = 2
 
 
 def configured_checks(
@@ -41,6 +47,27 @@ def configured_checks(
     if metadata is not None and config.storage.cache.blobdescriptor == "redis":
         checks.append(Check("redis", _cache_probe(metadata), _CACHE_INTERVAL, threshold=0, vital=False))
     return checks
+
+
+def webhook_checks(config: Configuration, security: Security | None = None) -> list[Check]:
+    """The check of the webhooks, where there are any: events that wait fail no request."""
+    if all(endpoint.disabled for endpoint in config.notifications.endpoints):
+        return []
+    address = Address.parse(config.services.notifier.addr)
+
+    async def probe() -> None:
+        channel = open_channel(address, security, to="notifier")
+        try:
+            if not await is_serving(channel, timeout=_WEBHOOKS_TIMEOUT):
+                raise CheckFailedError("the notifier does not serve; events wait for it")
+            if await is_degraded(channel, WEBHOOKS, timeout=_WEBHOOKS_TIMEOUT):
+                raise CheckFailedError(
+                    "an endpoint does not take events; 'moorage events endpoints' says which and why"
+                )
+        finally:
+            await channel.close(None)
+
+    return [Check("webhooks", probe, _WEBHOOKS_INTERVAL, _WEBHOOKS_THRESHOLD, vital=False)]
 
 
 def _cache_probe(metadata: Channel) -> Callable[[], Awaitable[None]]:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("api_gateway.health")
 
-# The check that an operator fails by hand, to take an instance out of a load balancer.
-MANUAL = "manual_http_status"
-
 
 class CheckFailedError(Exception):
     """What a probe found, in one sentence."""

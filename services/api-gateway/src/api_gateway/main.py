@@ -12,14 +12,13 @@ import structlog
 from api_gateway.access.build import access_control
 from api_gateway.admission import Admission
 from api_gateway.app import Parts, build_app, standard_access_log
-from api_gateway.checks import configured_checks
+from api_gateway.checks import configured_checks, webhook_checks
 from api_gateway.clients.instances import BlobInstances
 from api_gateway.clients.lookups import Lookups
 from api_gateway.clients.metadata import MetadataClient
-from api_gateway.debug import debug_server, of_this_process
+from api_gateway.debug import gateway_pages, publish_variables
 from api_gateway.events import event_listener, outbox_checks
 from api_gateway.health import HealthState, running
-from api_gateway.inspectors import publish_variables
 from api_gateway.limitmemory import LimitMemory
 from api_gateway.loads import ONLY_LOAD, Load
 from api_gateway.memory import Memory, holding
@@ -31,6 +30,7 @@ from api_gateway.tls import ListenerTLS
 from api_gateway.tokens.build import token_serving
 from api_gateway.workers import WORKERS, inherited
 from moorage.config import Configuration
+from moorage.debugging import debug_server
 from moorage.rpc import Address, Security, kept_up_to_date, open_channel
 from moorage.service import Service
 from moorage.workers import enlisted
@@ -102,9 +102,10 @@ async def opened(
         stack.push_async_callback(lookups.close)
         if health is None:
             health = HealthState()
-            checks = configured_checks(config, instances.serving, channel) + outbox_checks(config)
+            checks = configured_checks(config, instances.serving, channel)
+            checks += outbox_checks(config) + webhook_checks(config, security)
             await stack.enter_async_context(running(checks, health))
-            await stack.enter_async_context(debug_server(config, health, of_this_process))
+            await stack.enter_async_context(debug_server(http.debug.addr, gateway_pages(config, health)))
         tokens = await stack.enter_async_context(token_serving(config))
         access = await stack.enter_async_context(
             access_control(config, tokens.controller if tokens else None)

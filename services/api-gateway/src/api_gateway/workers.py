@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from api_gateway.checks import configured_checks
+from api_gateway.checks import configured_checks, webhook_checks
 from api_gateway.clients.instances import BlobInstances
-from api_gateway.debug import debug_server
+from api_gateway.debug import gateway_pages, publish_variables
 from api_gateway.events import outbox_checks
 from api_gateway.health import HealthState, running
-from api_gateway.inspectors import of_workers, publish_variables
 from api_gateway.limitmemory import LimitMemory, SharedLimitMemory
 from api_gateway.loads import InheritedLoad, Load, SharedLoads
 from api_gateway.preflight import check_usable
@@ -26,6 +25,7 @@ from api_gateway.server import listening
 from api_gateway.sharedhealth import InheritedHealth, PublishedHealth
 from api_gateway.state import signing_secret
 from moorage.config import Configuration
+from moorage.debugging import debug_server, of_workers
 from moorage.rpc import Address, Security, kept_up_to_date, open_channel
 from moorage.supervisor.parent_death import WORKER
 from moorage.workers import Fleet, Roster, Workers
@@ -78,10 +78,12 @@ async def _opened(config: Configuration, roster: Roster) -> AsyncIterator[Fleet]
         await stack.enter_async_context(instances.followed())
         metadata = open_channel(Address.parse(config.services.metadata.addr), security, to="metadata")
         stack.push_async_callback(metadata.close, None)
-        checks = configured_checks(config, instances.serving, metadata) + outbox_checks(config)
+        checks = configured_checks(config, instances.serving, metadata)
+        checks += outbox_checks(config) + webhook_checks(config, security)
         await stack.enter_async_context(running(checks, health))
         publish_variables(config)
-        await stack.enter_async_context(debug_server(config, health, roster.exposition, of_workers(roster)))
+        pages = gateway_pages(config, health, roster.exposition, of_workers(roster))
+        await stack.enter_async_context(debug_server(config.http.debug.addr, pages))
         environment: dict[str, str | None] = {
             _LISTENER: str(listener.fileno()),
             _HEALTH: str(health.descriptor),

@@ -30,7 +30,7 @@ from blob_service.tickets import Tickets
 from blob_service.uploads import Uploads
 from blob_service.workers import WORKERS
 from moorage.config import Configuration, ConfigurationError
-from moorage.debugging import debug_server
+from moorage.debugging import Pages, ServiceHealth, debug_server
 from moorage.pace import MinimumRate
 from moorage.rpc import Address, RpcServer, Security, kept_up_to_date
 from moorage.service import Service
@@ -152,7 +152,7 @@ async def _serve(
         work = (health.watch(), *_purging(config, driver, contents))
         async with (
             _in_background(*work),
-            debug_server(config.services.blob.debugaddr, server),
+            debug_server(config.services.blob.debugaddr, Pages.of_service(config, ServiceHealth(server))),
             enlisted() as ready,
         ):
             ready()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -89,7 +90,12 @@ class UploadPurger:
 
     async def _remove_leftovers(self, summary: PurgeSummary) -> None:
         try:
-            summary.leftovers = await self._driver.remove_leftovers(self._age, dry_run=self._dry_run)
+            check = self._driver.check(
+                repair=not self._dry_run, older_than=self._age.total_seconds(), thorough=False
+            )
+            async with aclosing(check) as findings:
+                async for _ in findings:
+                    summary.leftovers += 1
         except StorageError as error:
             summary.complete = False
             UPLOAD_PURGE_FAILURES.inc()

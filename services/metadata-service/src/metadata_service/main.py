@@ -30,7 +30,7 @@ from metadata_service.resolver import Lookups, Resolver
 from metadata_service.servicer import Metadata, Registry
 from metadata_service.tags import Tags
 from moorage.config import Configuration, ConfigurationError
-from moorage.debugging import debug_server
+from moorage.debugging import Pages, ServiceHealth, debug_server
 from moorage.rpc import Address, RpcServer, Security, kept_up_to_date
 from moorage.rpc.health import DESCRIPTOR_CACHE
 from moorage.service import Service
@@ -78,7 +78,8 @@ async def _serve(config: Configuration, security: Security | None, stop: asyncio
             asyncio.create_task(descriptors.watch(_reporting_to(server))),
         ]
         try:
-            async with debug_server(config.services.metadata.debugaddr, server):
+            pages = Pages.of_service(config, ServiceHealth(server))
+            async with debug_server(config.services.metadata.debugaddr, pages):
                 await stop.wait()
         finally:
             for watch in watching:

@@ -20,6 +20,7 @@ from nats.js import JetStreamContext
 from moorage.config.endpoints import Endpoint
 from moorage.events import Event, InvalidEventError
 from moorage.events.subjects import STREAM
+from notifier.attempts import attempted
 from notifier.bookmarks import Bookmarks
 from notifier.breaker import Breaker, Permit
 from notifier.concurrency import until_one_ends
@@ -99,8 +100,8 @@ class Delivery:
         ]
         self._to_skip: asyncio.Queue[Message] = asyncio.Queue()
 
-    async def run(self, ending: asyncio.Event) -> None:
-        """Deliver until `ending` is set or the lease is lost.
+    async def run(self, *endings: asyncio.Event) -> None:
+        """Deliver until one of `endings` is set or the lease is lost.
 
         Attempts under way end first, and what was not attempted is given back. Raises PlaceLostError,
         nats.errors.Error, OSError or TimeoutError.
@@ -116,7 +117,7 @@ class Delivery:
                 self._bury_unreadable(),
                 self._keep(),
                 self._lease.keep(),
-                ending.wait(),
+                *(ending.wait() for ending in endings),
             )
         finally:
             self._statistics.active(False)
@@ -136,7 +137,10 @@ class Delivery:
             self._to_skip.put_nowait(message)
             return
         self._statistics.arrived(again=message.deliveries > 1)
-        self._lanes.add(Waiting(event, message, message.stored.timestamp(), time.monotonic()))
+        headers = message.msg.headers or {}
+        self._lanes.add(
+            Waiting(event, message, message.stored.timestamp(), time.monotonic(), headers=headers)
+        )
         self._wake.set()
 
     def _lost(self, events: int) -> None:
@@ -208,7 +212,7 @@ class Delivery:
         try:
             began = time.monotonic()
             try:
-                outcome = await self._sink.send([waiting.event for waiting in events])
+                outcome = await attempted(self._sink, self._endpoint.name, events)
             except BaseException:
                 self._breaker.abandoned(permit)
                 raise

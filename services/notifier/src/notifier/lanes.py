@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,6 +36,9 @@ class Waiting:
     """When it came here, by the monotonic clock."""
 
     attempts: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Those of the message: which trace it belongs to, while there is one."""
+
     alone: bool = False
     """Whether it is sent by itself: it was in a batch that the endpoint refused."""
 

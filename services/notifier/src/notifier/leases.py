@@ -20,6 +20,8 @@ import structlog
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
+from notifier.sharing import Holding, Share
+
 log = structlog.get_logger("notifier.leases")
 
 # Renewals within the time of a take-over.
@@ -48,27 +50,53 @@ class Lease:
         """Seconds for which nobody else can have the lease; 0 when somebody may."""
         return max(0.0, self._until - time.monotonic())
 
-    async def acquire(self, ending: asyncio.Event) -> bool:
-        """Wait for the lease; False when `ending` was set. Raises nats.errors.Error or TimeoutError."""
-        waited = False
+    async def acquire(self, ending: asyncio.Event, share: Share) -> Holding | None:
+        """Wait for the lease, and for room in the share; None when `ending` was set.
+
+        Give the holding back to the share. Raises nats.errors.Error or TimeoutError.
+        """
+        stands_by = False
+        free_since: float | None = None
         while not ending.is_set():
-            asked = time.monotonic()
-            try:
-                self._revision = await self._bucket.create(self._key, self._value())
-            except (KeyWrongLastSequenceError, KeyNotFoundError):
-                # The second: it ran out between two questions of the library's.
-                if not waited:
-                    waited = True
-                    log.info("another notifier delivers; standing by", lease=self._key)
-            else:
-                self._until = asked + self._takeover
-                return True
+            async with share.turn:
+                has_room = share.has_room
+                if has_room or self._is_left(free_since):
+                    if await self._created():
+                        return share.take(counts=has_room)
+                    free_since = None
+                elif await self._is_taken():
+                    free_since = None
+                else:
+                    free_since = free_since or time.monotonic()
+            if not stands_by:
+                stands_by = True
+                log.info("another notifier delivers; standing by", lease=self._key)
             try:
                 async with asyncio.timeout(min(_LONGEST_POLL, self._takeover / _RENEWALS)):
                     await ending.wait()
             except TimeoutError:
                 continue
-        return False
+        return None
+
+    def _is_left(self, free_since: float | None) -> bool:
+        """Whether a lease has been free for so long that nobody else will take it."""
+        return free_since is not None and time.monotonic() - free_since > self._takeover
+
+    async def _created(self) -> bool:
+        asked = time.monotonic()
+        try:
+            self._revision = await self._bucket.create(self._key, self._value())
+        except (KeyWrongLastSequenceError, KeyNotFoundError):
+            return False  # the second: it ran out between two questions of the library's
+        self._until = asked + self._takeover
+        return True
+
+    async def _is_taken(self) -> bool:
+        try:
+            await self._bucket.get(self._key)
+        except KeyNotFoundError:
+            return False
+        return True
 
     async def keep(self) -> None:
         """Renew the lease until it is lost."""

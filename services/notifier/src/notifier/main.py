@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from moorage.config import Configuration
-from moorage.debugging import debug_server
+from moorage.debugging import Pages, ServiceHealth, debug_server
 from moorage.events.broker import Broker
 from moorage.events.broker_url import BrokerURL
+from moorage.inspection import publish
 from moorage.rpc import Address, RpcServer, Security, kept_up_to_date
 from moorage.rpc.health import WEBHOOKS
 from moorage.service import Service
@@ -32,6 +33,7 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
         await server.report(WEBHOOKS, all_well)
 
     webhooks = Webhooks(config, report)
+    publish("notifications", lambda: webhooks.document()["notifications"])
 
     async def change(connected: bool) -> None:
         jetstream = broker.jetstream
@@ -51,9 +53,7 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
         async with (
             kept_up_to_date(security),
             webhooks,
-            debug_server(
-                config.services.notifier.debugaddr, server, lambda: {"registry": webhooks.document()}
-            ),
+            debug_server(config.services.notifier.debugaddr, Pages.of_service(config, ServiceHealth(server))),
         ):
             await broker.run(stop)
     finally:

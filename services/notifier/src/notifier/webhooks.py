@@ -8,7 +8,7 @@ import socket
 import ssl
 import uuid
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -31,6 +31,7 @@ from notifier.http_sink import HTTPSink
 from notifier.leases import Lease
 from notifier.names import consumer_name
 from notifier.place import Done, PlaceLostError
+from notifier.sharing import Share
 from notifier.statistics import Statistics
 from notifier.streams import ensure_own_streams, lease_bucket, place_bucket
 
@@ -77,6 +78,7 @@ class Webhook:
         self,
         jetstream: JetStreamContext,
         buckets: Buckets,
+        share: Share,
         ending: asyncio.Event,
         changed: Callable[[], None],
     ) -> None:
@@ -85,24 +87,25 @@ class Webhook:
         while not ending.is_set():
             lease = Lease(buckets.leases, consumer_name(self.endpoint.name), self._takeover, self._state)
             try:
-                if not await lease.acquire(ending):
+                holding = await lease.acquire(ending, share)
+                if holding is None:
                     return
                 log.info("delivering", endpoint=self.endpoint.name)
-                delivery = Delivery(
-                    self.endpoint,
-                    self.sink,
-                    self.breaker,
-                    self.statistics,
-                    self._done,
-                    jetstream,
-                    lease,
-                    Bookmarks(buckets.places),
-                    self._takeover,
-                    changed,
-                )
                 try:
-                    await delivery.run(ending)
+                    await Delivery(
+                        self.endpoint,
+                        self.sink,
+                        self.breaker,
+                        self.statistics,
+                        self._done,
+                        jetstream,
+                        lease,
+                        Bookmarks(buckets.places),
+                        self._takeover,
+                        changed,
+                    ).run(ending, holding.given_up)
                 finally:
+                    share.give_back(holding)
                     await lease.release()
                 pause = _FIRST_PAUSE
             except PlaceLostError:
@@ -216,16 +219,24 @@ class Webhooks:
         buckets = await self._opened(jetstream, ending)
         if buckets is None:
             return
+        share = Share(jetstream, buckets.leases, uuid.uuid4().hex, self._takeover, len(self.all))
         meanwhile = [
             asyncio.create_task(self._reporting()),
             asyncio.create_task(self._looking_after(jetstream, ending)),
+            asyncio.create_task(share.keep()),
         ]
         try:
+            with suppress(nats.errors.Error, OSError, TimeoutError):
+                await share.join()  # else it is, a moment later
             await asyncio.gather(
-                *(webhook.deliver(jetstream, buckets, ending, self._changed.set) for webhook in self.all)
+                *(
+                    webhook.deliver(jetstream, buckets, share, ending, self._changed.set)
+                    for webhook in self.all
+                )
             )
         finally:
             await cancelled(meanwhile)
+            await share.leave()
 
     async def _looking_after(self, jetstream: JetStreamContext, ending: asyncio.Event) -> None:
         """Make again what somebody deletes; deliveries that failed without it begin again by themselves."""

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 import uvloop
 
-from moorage import build, tracing
+from moorage import build, logging, tracing
 from moorage.cli.failures import FAILURE, failures
 from moorage.cli.options import ConfigPath, log_warnings, set_up_logging
 from moorage.config import Configuration, load
@@ -48,7 +48,7 @@ def serve(
     with failures():
         config = load(config_path, os.environ)
         set_up_logging(config, service)
-        build.publish(service)
+        build.publish(service, logging.INSTANCE_ID)
         if SUPERVISED not in os.environ:
             # A supervisor has said it already, once for all services.
             log_warnings(config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from moorage.config.refusals import Finding, refused
 from moorage.config.schema import Location, dotted, every_key, field_at, fields_of, nearest, section_at
 from moorage.config.services import host_and_port, is_unix
 from moorage.config.tokenserver import clashes
-from moorage.config.values import DURATION, WARNINGS, kind
+from moorage.config.values import DURATION, WARNINGS, is_loopback, kind
 
 # What an error's key is when the document as a whole is wrong.
 DOCUMENT = "configuration"
@@ -154,7 +153,7 @@ def _exposed_services(configuration: Configuration) -> Iterator[Finding]:
         (("services", "notifier", "addr"), services.notifier.addr),
     ]
     for location, address in [*blob, *single]:
-        if not is_unix(address) and not _is_loopback(host_and_port(address)[0]):
+        if not is_unix(address) and not is_loopback(host_and_port(address)[0]):
             yield Finding(
                 location,
                 f"{address} is not on this host, and calls between services are neither encrypted nor "
@@ -221,15 +220,6 @@ def _redis_warnings(configuration: Configuration) -> Iterator[str]:
     if "blobdescriptorsize" in configuration.storage.cache.model_fields_set:
         yield "storage.cache.blobdescriptorsize: not used with redis; set maxmemory in Redis itself"
     yield from (f"redis.{key}: {sentence}" for key, sentence in redis.remarks())
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _completed(configuration: Configuration, tree: Tree, warnings: list[str]) -> Configuration:

@@ -87,6 +87,16 @@ def split_host_port(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host, of those that `split_host_port` gives, is this one: what goes there passes no net."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def unix_socket_path(path: str) -> str:
     """The path, when a socket can be bound to it; raises ValueError."""
     if not path or "\0" in path:

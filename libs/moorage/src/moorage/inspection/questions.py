@@ -8,7 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import structlog
+
 from moorage.inspection import expvars, stacks
+
+log = structlog.get_logger("moorage.inspection")
 
 _TEXT = "text/plain; charset=utf-8"
 
@@ -69,7 +73,16 @@ def refusal(status: int, sentence: str) -> Answer:
 
 
 async def answer(question: Question) -> Answer:
-    """Answer a question about this process."""
+    """Answer a question about this process; it always has an answer."""
+    try:
+        return await _answered(question)
+    except Exception:
+        # Whoever looks into a process must not break it, nor wait for ever.
+        log.exception("a question about this process broke", topic=question.topic)
+        return refusal(500, "the question broke; the log of this process says how")
+
+
+async def _answered(question: Question) -> Answer:
     match question.topic:
         case "vars":
             body = json.dumps(expvars.variables(), indent=1, default=str).encode()

@@ -9,7 +9,6 @@ how much.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import queue
 import socket
 import ssl
@@ -26,7 +25,7 @@ from prometheus_client import Counter
 
 from moorage.config.errors import ConfigurationError
 from moorage.config.log import MailOptions
-from moorage.config.values import split_host_port
+from moorage.config.values import is_loopback, split_host_port
 from moorage.loghooks.interface import HOOK_KEY
 from moorage.loghooks.message import mail_of
 
@@ -154,7 +153,12 @@ class MailHook:
             try:
                 await client.connect()
                 if smtp.username:
-                    if not (smtp.insecure or client.get_transport_info("sslcontext") or is_loopback(host)):
+                    if not (
+                        smtp.insecure
+                        or client.get_transport_info("sslcontext")
+                        or not host
+                        or is_loopback(host)
+                    ):
                         raise MailError(
                             "the server offers no TLS, and credentials go to no server without it"
                         )
@@ -164,16 +168,6 @@ class MailHook:
                 await client.quit()
             finally:
                 client.close()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a server is on this host, so that what is sent to it passes no network."""
-    if host in ("", "localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _tls_context(options: MailOptions, key: str) -> ssl.SSLContext:

@@ -9,6 +9,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from moorage.rpc.client import Channel
 
+# It serves as long as its process answers, whatever the service itself can do: to be started again is for a
+# service that does not say this, and to be left alone for one that is not SERVING.
+LIVENESS = "liveness"
+
 # The metadata service's descriptor cache has a health of its own: nothing fails without it.
 DESCRIPTOR_CACHE = "moorage.DescriptorCache"
 

@@ -21,6 +21,7 @@ from moorage.context import REQUEST_ID_KEY
 from moorage.errors import ErrorCode, RegistryError
 from moorage.rpc.address import Address
 from moorage.rpc.client import MAX_MESSAGE_BYTES
+from moorage.rpc.health import LIVENESS
 from moorage.rpc.security import CALLERS, ForbiddenCallError, Security, check_caller
 from moorage.rpc.status import DETAILS_KEY, grpc_code, pack
 
@@ -94,6 +95,7 @@ class RpcServer:
         if path is not None:
             os.chmod(path, 0o600)
         await self.serving(False)
+        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
 
     async def serving(self, value: bool) -> None:
         """Tell the standard health service whether this service can do its work."""

@@ -1,6 +1,6 @@
 """Traces by OpenTelemetry, as its standard environment variables say; off unless they ask for an exporter.
 
-While it is off nothing of OpenTelemetry is imported, and each place that would make a span asks one boolean.
+While it is off its SDK is not imported, and each place that would make a span asks one boolean.
 A trace crosses the services in W3C's `traceparent`: HTTP headers, gRPC metadata, the data channel's loans.
 
 Source: OpenTelemetry specification, "Environment Variable Specification"; W3C Trace Context.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
@@ -37,8 +36,14 @@ def ids() -> dict[str, str]:
     return {"trace_id": trace.format_trace_id(found.trace_id), "span_id": trace.format_span_id(found.span_id)}
 
 
-def enter_server_span(name: str, carrier: Mapping[str, str], attributes: Attributes) -> Span:
-    """Begin the span of a request or a call that came in with these header fields, in lower case.
+def enter_server_span(
+    name: str,
+    carrier: Mapping[str, str],
+    attributes: Attributes,
+    *,
+    kind: Literal["server", "consumer"] = "server",
+) -> Span:
+    """Begin the span of a request, a call or a message that came in with these header fields, in lower case.
 
     It stays the current one of the running task, which is that request's alone: so nothing has to be put
     back, and `leave_server_span` may be called from elsewhere, as when a generator is closed.
@@ -46,7 +51,9 @@ def enter_server_span(name: str, carrier: Mapping[str, str], attributes: Attribu
     from opentelemetry import context, propagate, trace
 
     parent = propagate.extract(dict(carrier), context=context.Context())
-    span = _used().start_span(name, context=parent, kind=trace.SpanKind.SERVER, attributes=dict(attributes))
+    span = _used().start_span(
+        name, context=parent, kind=trace.SpanKind[kind.upper()], attributes=dict(attributes)
+    )
     context.attach(trace.set_span_in_context(span, parent))
     return span
 
@@ -72,11 +79,13 @@ def client_span(name: str, attributes: Attributes) -> Iterator[Span]:
             raise
 
 
-def record(name: str, seconds: float, attributes: Attributes) -> None:
-    """A span of what took so many seconds and has ended now, with the exception that is under way."""
+def record(
+    name: str, seconds: float, attributes: Attributes, error: BaseException | str | None = None
+) -> None:
+    """A span of what took so many seconds and has ended now. `error` is as for `leave_server_span`."""
     now = time.time_ns()
     span = _used().start_span(name, start_time=now - int(seconds * 1e9), attributes=dict(attributes))
-    _fail(span, sys.exception())
+    _fail(span, error)
     span.end(now)
 
 

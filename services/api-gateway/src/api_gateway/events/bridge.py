@@ -22,6 +22,7 @@ from moorage.config.events import Events
 from moorage.digest import Digest
 from moorage.events import Action, Actor, Event, Source, Target
 from moorage.events import Request as RequestRecord
+from moorage.logging import INSTANCE_ID
 from moorage.v1 import common_pb2
 
 _OCTETS = "application/octet-stream"
@@ -133,12 +134,12 @@ class Bridge:
 
 
 def source_of(config: Configuration) -> Source:
-    """The process as the source of events: its host's name with the port that clients reach, and a new id."""
+    """The process as the source of events: its host's name with the port that clients reach, and its id."""
     host = socket.gethostname()
     if config.http.net == "tcp":
         port = split_host_port(config.http.addr)[1]
         host = f"{_bracketed(host)}:{port}"
-    return Source(host, context.new_request_id())
+    return Source(host, INSTANCE_ID)
 
 
 def _blob(request: Request, digest: str, size: int, from_repository: str = "") -> Target:

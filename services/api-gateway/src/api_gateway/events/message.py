@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import structlog
 
+from moorage import context
+from moorage.context import REQUEST_ID_KEY
 from moorage.events import Event
 from moorage.events.subjects import CONTENT_TYPE, CONTENT_TYPE_HEADER, MESSAGE_ID_HEADER, subject
 
@@ -18,12 +21,17 @@ LARGEST_BODY = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What goes to JetStream, or into the outbox."""
+    """What goes to JetStream, or into the outbox.
+
+    `context` is where it came from: its request's id, and the trace while there is one. The outbox keeps
+    neither; the id stands in the event as well.
+    """
 
     id: str
     repository: str
     subject: str
     body: bytes
+    context: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, event: Event) -> Message:
@@ -33,9 +41,12 @@ class Message:
             log.warning("an event is published without its references", event=event.id, bytes=len(body))
             body = replace(event, target=replace(event.target, references=())).encode()
         repository = event.target.repository
-        return cls(event.id, repository, subject(event.action, repository), body)
+        came_from = {REQUEST_ID_KEY: event.request.id} if event.request.id else {}
+        if context.has_more_than_an_id():
+            came_from = {**context.outgoing(), **came_from}
+        return cls(event.id, repository, subject(event.action, repository), body, came_from)
 
     @property
     def headers(self) -> dict[str, str]:
         """Its headers on NATS. The id lets JetStream see a repetition."""
-        return {MESSAGE_ID_HEADER: self.id, CONTENT_TYPE_HEADER: CONTENT_TYPE}
+        return {MESSAGE_ID_HEADER: self.id, CONTENT_TYPE_HEADER: CONTENT_TYPE, **self.context}

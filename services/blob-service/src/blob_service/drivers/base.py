@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
 from copy import copy
-from datetime import timedelta
 from functools import cache
 from time import perf_counter
 from types import TracebackType
@@ -16,7 +16,12 @@ from typing import Any, ParamSpec, TypeVar
 import structlog
 from prometheus_client import Histogram
 
-from blob_service.drivers.errors import InvalidOffsetError, StorageError, UnsupportedMethodError
+from blob_service.drivers.errors import (
+    InvalidOffsetError,
+    PathNotFoundError,
+    StorageError,
+    UnsupportedMethodError,
+)
 from blob_service.drivers.interface import (
     FileInfo,
     FileReader,
@@ -176,18 +181,15 @@ class BoundedDriver(StorageDriver):
             await steps.aclose()
             self._record("Walk", path, spent)
 
-    async def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+    async def check(
+        self, *, repair: bool, older_than: float, thorough: bool = True
+    ) -> AsyncGenerator[Finding, None]:
         """See `StorageDriver.check`. Takes nobody's turn."""
-        async with aclosing(self._backend.check(repair=repair, older_than=older_than)) as findings:
+        check = self._backend.check(repair=repair, older_than=older_than, thorough=thorough)
+        async with aclosing(check) as findings:
             with self._named_errors:
                 async for finding in findings:
                     yield finding
-
-    async def remove_leftovers(self, older_than: timedelta, *, dry_run: bool = False) -> int:
-        """See `StorageDriver.remove_leftovers`."""
-        return await self._call(
-            "RemoveLeftovers", "/", self._backend.remove_leftovers, older_than, dry_run=dry_run
-        )
 
     async def close(self) -> None:
         """See `StorageDriver.close`."""
@@ -203,17 +205,23 @@ class BoundedDriver(StorageDriver):
         **kwargs: _P.kwargs,
     ) -> _T:
         started = perf_counter()
+        error: BaseException | None = None
         try:
             async with self._turns:
                 with self._named_errors:
                     return await operation(*args, **kwargs)
+        except BaseException as caught:
+            error = caught
+            raise
         finally:
-            self._record(action, subject, perf_counter() - started)
+            self._record(action, subject, perf_counter() - started, error)
 
-    def _record(self, action: str, subject: str, seconds: float) -> None:
+    def _record(self, action: str, subject: str, seconds: float, error: BaseException | None = None) -> None:
         _seconds_of(self.name, action).observe(seconds)
         if tracing.is_on():
-            tracing.record(f"{self.name}.{action}", seconds, {"storage.path": subject})
+            # That something is not there is an answer, not a failure.
+            failure = None if isinstance(error, PathNotFoundError) else error
+            tracing.record(f"{self.name}.{action}", seconds, {"storage.path": subject}, failure)
         _log.debug(f"{self.name}.{action}({subject})", seconds=round(seconds, 6))
 
 
@@ -267,9 +275,8 @@ class _StreamMeter:
                     "storage.bytes": self._bytes,
                     "storage.seconds": round(self._seconds, 6),
                 }
-                tracing.record(
-                    f"{self._driver}.{self._stream}.Stream", perf_counter() - self._opened, attributes
-                )
+                name = f"{self._driver}.{self._stream}.Stream"
+                tracing.record(name, perf_counter() - self._opened, attributes, sys.exception())
             _log.debug(
                 f"{self._driver}.{self._stream}({self._path}) has ended",
                 bytes=self._bytes,

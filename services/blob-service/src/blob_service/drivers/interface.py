@@ -18,7 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -329,29 +329,26 @@ class StorageDriver(ABC):
         InvalidPathError, or PathNotFoundError if `path` is not a folder.
         """
 
-    def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+    def check(
+        self, *, repair: bool, older_than: float, thorough: bool = True
+    ) -> AsyncGenerator[Finding, None]:
         """What crashes have left in the backend, and what is damaged, as it is found.
 
         `repair` removes or mends what can be, without loss of any file. What was changed in the last
         `older_than` seconds may be the work of somebody who is still at it, and is left alone; so it can run
-        while the backend is used. A backend that leaves nothing behind has nothing to find.
+        while the backend is used. Unless it is `thorough`, it looks only where that takes no reading of
+        everything that is stored, which is cheap enough for every day. A backend that leaves nothing behind
+        has nothing to find.
         """
-        return _nothing()
-
-    async def remove_leftovers(self, older_than: timedelta, *, dry_run: bool = False) -> int:
-        """Remove what interrupted calls left in the backend and no path leads to; says how many there were.
-
-        Only what is older is touched, and nothing that a call under way or a writer that was closed needs. A
-        dry run removes nothing. A backend that leaves nothing has nothing to do.
-        """
-        return 0
+        return no_findings()
 
     @abstractmethod
     async def close(self) -> None:
         """Release what the driver holds. Readers and writers are closed first; no call may follow."""
 
 
-async def _nothing() -> AsyncGenerator[Finding, None]:
+async def no_findings() -> AsyncGenerator[Finding, None]:
+    """What a check finds that finds nothing."""
     none: tuple[Finding, ...] = ()
     for finding in none:
         yield finding

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable
-from datetime import timedelta
 
 from blob_service.drivers.interface import (
     FileInfo,
@@ -90,13 +89,11 @@ class DriverMiddleware(StorageDriver):
         """See `StorageDriver.walk`."""
         return self._driver.walk(path, start_after=start_after, descend=descend)
 
-    def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+    def check(
+        self, *, repair: bool, older_than: float, thorough: bool = True
+    ) -> AsyncGenerator[Finding, None]:
         """See `StorageDriver.check`."""
-        return self._driver.check(repair=repair, older_than=older_than)
-
-    async def remove_leftovers(self, older_than: timedelta, *, dry_run: bool = False) -> int:
-        """See `StorageDriver.remove_leftovers`."""
-        return await self._driver.remove_leftovers(older_than, dry_run=dry_run)
+        return self._driver.check(repair=repair, older_than=older_than, thorough=thorough)
 
     async def close(self) -> None:
         """See `StorageDriver.close`."""

@@ -122,8 +122,12 @@ class FilesystemDriver(StorageDriver):
 
         return walk_tree(read_folder, path, start_after=start_after, descend=descend)
 
-    async def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+    async def check(
+        self, *, repair: bool, older_than: float, thorough: bool = True
+    ) -> AsyncGenerator[Finding, None]:
         """See `StorageDriver.check`: finds what an interrupted `put_content` left."""
+        if not thorough:
+            return
         before = time.time_ns() - int(older_than * 1e9)
         for name in await self._leftovers(ROOT, before, remove=repair):
             yield Finding(LEFTOVER, name, repaired=repair)

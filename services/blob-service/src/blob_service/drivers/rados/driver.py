@@ -24,6 +24,7 @@ from blob_service.drivers.interface import (
     Finding,
     RedirectRequest,
     StorageDriver,
+    no_findings,
 )
 from blob_service.drivers.paths import ROOT, join
 from blob_service.drivers.rados import references
@@ -152,8 +153,12 @@ class RadosDriver(StorageDriver):
         """See `StorageDriver.walk`."""
         return walk_tree(self._folder_infos, path, start_after=start_after, descend=descend)
 
-    def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
+    def check(
+        self, *, repair: bool, older_than: float, thorough: bool = True
+    ) -> AsyncGenerator[Finding, None]:
         """See `StorageDriver.check`, and `check.py`."""
+        if not thorough:
+            return no_findings()
         return PoolCheck(
             self._pool, self._folders, self._stripes, repair=repair, older_than=older_than
         ).findings()

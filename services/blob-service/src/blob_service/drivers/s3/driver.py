@@ -135,12 +135,10 @@ class S3Driver(StorageDriver):
             lambda folder: folder_infos(self._bucket, folder), path, start_after=start_after, descend=descend
         )
 
-    async def remove_leftovers(self, older_than: timedelta, *, dry_run: bool = False) -> int:
-        """Abort the multipart uploads that a crash left behind; see `StorageDriver.remove_leftovers`."""
-        return len([found async for found in orphans(self._bucket, older_than, abort=not dry_run)])
-
-    def check(self, *, repair: bool, older_than: float) -> AsyncGenerator[Finding, None]:
-        """The same uploads, one by one; see `StorageDriver.check`."""
+    def check(
+        self, *, repair: bool, older_than: float, thorough: bool = True
+    ) -> AsyncGenerator[Finding, None]:
+        """See `StorageDriver.check`: finds multipart uploads that a crash left, and aborts them."""
         return orphans(self._bucket, timedelta(seconds=older_than), abort=repair)
 
     async def close(self) -> None:

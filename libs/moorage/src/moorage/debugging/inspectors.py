@@ -1,6 +1,6 @@
-"""Which process of a gateway the debug server asks: `?worker=N`.
+"""Which process of a service the debug listener asks: `?worker=N`.
 
-A gateway of several processes has a parent, which has the debug server, and workers, which serve. Without the
+A gateway of several processes has a parent, which has the listener, and workers, which serve. Without the
 parameter the worker with the lowest number is asked: connections are spread evenly, so one is like another.
 0 is the parent. `/debug/vars` without it shows all of them.
 """
@@ -12,14 +12,12 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from moorage.config import Configuration
-from moorage.config.effective import effective
-from moorage.inspection import Answer, Question, answer, publish
+from moorage.inspection import Answer, Question, answer
 from moorage.inspection.questions import TOPICS, refusal
 from moorage.workers import Roster
 
 Inspector = Callable[[Question], Awaitable[Answer]]
-"""Asks a process of the gateway, and answers."""
+"""Asks a process of the service, and answers."""
 
 TEXT = "text/plain; charset=utf-8"
 PPROF = "/debug/pprof/"
@@ -37,14 +35,6 @@ def index_page() -> bytes:
     """What there is below PPROF."""
     lines = [f"{PPROF}{topic:<8}  {_ABOUT[topic]}" for topic in TOPICS if topic in _ABOUT]
     return "\n".join([*lines, "", "?worker=N asks one process of several; 0 is their parent.", ""]).encode()
-
-
-def publish_variables(config: Configuration) -> None:
-    """Show in `/debug/vars` what distribution shows of its configuration there: Redis and the cache."""
-    cache = config.storage.cache
-    active = cache.blobdescriptor == "redis"
-    publish("redis", lambda: {"Config": effective(config.redis), "Active": active})
-    publish("cache", lambda: {"blobdescriptor": cache.blobdescriptor, "size": cache.blobdescriptorsize})
 
 
 async def of_one_process(question: Question) -> Answer:
