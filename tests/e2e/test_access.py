@@ -64,7 +64,8 @@ def settings_of(server: TokenServer, folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def guarded(server: TokenServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     folder = tmp_path_factory.mktemp("guarded")
-    with running_up(folder / "up", settings_of(server, folder)) as up:
+    environment = {**settings_of(server, folder), "REGISTRY_HTTP_WORKERS": "1"}
+    with running_up(folder / "up", environment) as up:
         yield up
 
 
