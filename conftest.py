@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from support.ceph import S3Access
 from support.shared_ceph import SharedCeph, shared_ceph
+
+# How long an example takes says something about the machine, and nothing about the code.
+settings.register_profile("moorage", deadline=None)
+settings.load_profile("moorage")
 
 
 @pytest.fixture(scope="session")

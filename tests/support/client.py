@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from urllib.parse import urljoin
 
@@ -13,9 +14,9 @@ from support.images import ACCEPT_ALL, Content, Image, Index, digest_of
 class V2Client:
     """Pushes and pulls over HTTP; a method fails with the answer when it is not the expected one."""
 
-    def __init__(self, url: str, *, timeout: float = 60) -> None:
+    def __init__(self, url: str, *, timeout: float = 60, verify: ssl.SSLContext | None = None) -> None:
         self.url = url
-        self.http = httpx.Client(base_url=url, timeout=timeout)
+        self.http = httpx.Client(base_url=url, timeout=timeout, verify=verify or True)
 
     def close(self) -> None:
         self.http.close()

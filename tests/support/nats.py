@@ -58,10 +58,11 @@ class NatsServer:
         self._process: Process | None = None
         self.start()
 
-    def start(self) -> None:
+    def start(self, *, jetstream: bool = True) -> None:
         program = Path(sys.executable).with_name("nats-server")
-        place = ["-js", "-sd", str(self.folder / "data"), "-a", "127.0.0.1", "-p", str(self.port)]
-        self._process = Process([program, *place, *self._further], log=self.folder / "nats.log")
+        place = ["-a", "127.0.0.1", "-p", str(self.port)]
+        store = ["-js", "-sd", str(self.folder / "data")] if jetstream else []
+        self._process = Process([program, *place, *store, *self._further], log=self.folder / "nats.log")
         wait_until(lambda: accepts_connections(self.port), timeout=20, what="nats-server listens")
 
     def kill(self) -> None:

@@ -61,10 +61,9 @@ _ETC = "passwd group nsswitch.conf host.conf ld.so.cache ld.so.conf ld.so.conf.d
 class Cluster:
     """The pods of a rendering. Addresses in its network: a client's, Prometheus' and the node's own."""
 
-    def __init__(self, folder: Path, manifests: Manifests, secrets: Secrets) -> None:
+    def __init__(self, folder: Path, secrets: Secrets) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.manifests = manifests
         self.secrets = secrets
         self.pods: list[Pod] = []
         self._network = f"10.{random.randrange(128, 255)}.{random.randrange(0, 255)}"
@@ -137,8 +136,9 @@ class Cluster:
     def switch_pid(self) -> int:
         return self._switch.pid
 
-    def start(self, replicas: Mapping[str, int] | None = None) -> None:
+    def start(self, manifests: Manifests, replicas: Mapping[str, int] | None = None) -> None:
         """Start all pods at once, as `kubectl apply` does. `replicas` is for what an autoscaler decides."""
+        self.manifests = manifests
         for workload in self.manifests.workloads:
             name = name_of(workload)
             number = workload["spec"].get("replicas") or (replicas or {})[name]
@@ -246,13 +246,11 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster(
-    folder: Path, manifests: Manifests, secrets: Secrets, *, replicas: Mapping[str, int] | None = None
-) -> Iterator[Cluster]:
+def running_cluster(folder: Path, manifests: Manifests, secrets: Secrets) -> Iterator[Cluster]:
     """A cluster whose pods are all ready."""
-    cluster = Cluster(folder, manifests, secrets)
+    cluster = Cluster(folder, secrets)
     try:
-        cluster.start(replicas)
+        cluster.start(manifests)
         cluster.wait_ready()
         yield cluster
     finally:

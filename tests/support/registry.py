@@ -17,10 +17,11 @@ import httpx
 import psutil
 
 from support.processes import Process, accepts_connections, free_port, required, wait_until
+from support.tls import Certificates
 from support.ways import chosen_way, environment
 
 SERVICES = ("blob", "metadata", "notifier", "gateway")
-_MOORAGE = Path(sys.executable).with_name("moorage")
+MOORAGE = Path(sys.executable).with_name("moorage")
 
 
 def clean_environment() -> dict[str, str]:
@@ -66,21 +67,33 @@ class Up:
             **(env or {}),
         }
         folder.mkdir(parents=True, exist_ok=True)
-        self.process = self._start()
+        try:
+            self.process = self._start()
+        except BaseException:
+            self._runtime.cleanup()
+            raise
 
     def _start(self) -> Process:
         log = self.folder / "moorage.log"
         # One that ran here before was ready, too.
         before = log.stat().st_size if log.exists() else 0
-        process = Process([_MOORAGE, "up"], log=log, env=self.env)
+        process = Process([MOORAGE, "up"], log=log, env=self.env)
+        try:
+            self._wait_ready(process, before)
+        except BaseException:
+            if process.running():
+                process.stop()
+            raise
+        return process
+
+    def _wait_ready(self, process: Process, before: int) -> None:
         wait_until(
-            lambda: not process.running() or b"Moorage is ready at " in log.read_bytes()[before:],
+            lambda: not process.running() or b"Moorage is ready at " in process.log.read_bytes()[before:],
             # One that ends is seen at once; on a busy machine four services take their time.
             timeout=180,
             what="moorage up is ready",
         )
         assert process.running(), f"moorage up ended:\n{process.tail()}"
-        return process
 
     def service(self, name: str) -> psutil.Process:
         """The process of one service; the parent, when it is several."""
@@ -120,9 +133,14 @@ class Stack:
         *,
         tcp: bool = chosen_way() == "spliced",
         env: Mapping[str, str] | None = None,
+        certificates: Certificates | None = None,
         nats_port: int | None = None,
     ) -> None:
-        """`tcp`: the services talk over TCP, as between hosts, and not over unix sockets."""
+        """`tcp`: the services talk over TCP, as between hosts, and not over unix sockets.
+
+        With `certificates`, each has its own of them, and they talk over mutual TLS.
+        """
+        self.certificates = certificates
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.root = folder / "registry"
@@ -159,6 +177,7 @@ class Stack:
                 for name, address in self._addresses.items()
             )
             + f"  nats: {{url: '{self.nats_url}'}}\n"
+            + (f"  tls: {json.dumps(self.certificates.services())}\n" if self.certificates else "")
         )
 
     def _service_address(self, name: str) -> str:
@@ -170,7 +189,7 @@ class Stack:
 
     def start(self, name: str) -> None:
         """Start one service, or start it again."""
-        command: list[str | Path] = [_MOORAGE, "serve", name, "-c", self.config]
+        command: list[str | Path] = [MOORAGE, "serve", name, "-c", self.config]
         if name == "nats":
             program = Path(sys.executable).with_name("nats-server")
             command = [program, "-js", "-sd", self.folder / "nats", "-a", "127.0.0.1"]
@@ -294,9 +313,13 @@ def running_up(
 
 @contextmanager
 def running_stack(
-    folder: Path, *, tcp: bool = chosen_way() == "spliced", env: Mapping[str, str] | None = None
+    folder: Path,
+    *,
+    tcp: bool = chosen_way() == "spliced",
+    env: Mapping[str, str] | None = None,
+    certificates: Certificates | None = None,
 ) -> Iterator[Stack]:
-    stack = Stack(folder, tcp=tcp, env=env)
+    stack = Stack(folder, tcp=tcp, env=env, certificates=certificates)
     try:
         yield stack
     finally:

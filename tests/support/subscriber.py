@@ -100,7 +100,8 @@ class Subscriber:
         self._tasks.add(task)
         self.connections += 1
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            # Cancelled is a connection that `stop` ends: asyncio's server would complain of it.
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while True:
                     request = await _read(reader)
                     self.requests.append(request)

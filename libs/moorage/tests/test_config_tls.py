@@ -43,7 +43,7 @@ def test_without_a_certificate_there_is_no_tls() -> None:
         (
             f"{PAIR}, clientauth: sometimes",
             "http.tls.clientauth: must be one of require-and-verify-client-cert, "
-            "verify-client-cert-if-given, not 'sometimes'",
+            "verify-client-cert-if-given, request-client-cert, not 'sometimes'",
         ),
         (
             f"{PAIR}, minimumtls: tls1.1",
@@ -57,10 +57,18 @@ def test_what_does_not_go_together_is_named(tls: str, sentence: str) -> None:
     assert refusal(f"http: {{tls: {{{tls}}}}}") == sentence
 
 
-@pytest.mark.parametrize("mode", ["request-client-cert", "require-any-client-cert"])
-def test_asking_for_certificates_that_nobody_verifies_is_refused(mode: str) -> None:
-    said = refusal(f"http: {{tls: {{{PAIR}, clientcas: /ca.pem, clientauth: {mode}}}}}")
-    assert said.startswith(f"http.tls.clientauth: '{mode}' asks for certificates that nobody verifies")
+def test_requiring_certificates_that_nobody_verifies_is_refused() -> None:
+    said = refusal(f"http: {{tls: {{{PAIR}, clientcas: /ca.pem, clientauth: require-any-client-cert}}}}")
+    assert said.startswith("http.tls.clientauth: 'require-any-client-cert' requires certificates that nobody")
+
+
+@pytest.mark.parametrize("authorities", ["", ", clientcas: /ca.pem"])
+def test_asking_for_certificates_that_nobody_verifies_is_left_out_with_a_warning(authorities: str) -> None:
+    config = read(f"http: {{tls: {{{PAIR}{authorities}, clientauth: request-client-cert}}}}")
+    assert config.http.tls.client_certificates == "none"
+    assert config.warnings == (
+        "http.tls.clientauth: clients are not asked for a certificate, as nobody would verify it",
+    )
 
 
 def test_authorities_of_clients_mean_that_a_certificate_is_required() -> None:

@@ -17,6 +17,7 @@ from prometheus_client import REGISTRY
 
 from api_gateway.tls import ListenerTLS
 from moorage.config import ConfigurationError, parse
+from support.processes import wait_until
 from support.tls import Certificates
 
 
@@ -80,6 +81,29 @@ def test_blobs_of_every_size_go_through(secured, repository: str) -> None:
         assert part.content == content[:1]
 
 
+def test_an_upload_in_chunks_goes_through(secured, repository: str) -> None:
+    pieces = [os.urandom(size) for size in (1, 70_000, 3_000_001)]
+    location = secured.start_upload(repository).headers["location"]
+    answer = secured.client.patch(
+        location, content=iter(pieces), headers={"Content-Type": "application/octet-stream"}
+    )
+    assert (answer.status_code, answer.headers["range"]) == (202, f"0-{sum(map(len, pieces)) - 1}")
+
+
+def test_what_a_client_had_sent_when_it_left_is_kept(secured, certificates, repository: str) -> None:
+    path = secured.start_upload(repository).headers["location"].removeprefix(secured.url)
+    head = f"PATCH {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"
+    # In TLS 1.3 the server has sent something that the client leaves unread: its end would be a reset.
+    with handshake(secured, versions(certificates.client(), ssl.TLSVersion.TLSv1_2)) as connection:
+        connection.sendall(head.encode() + bytes(300_000))
+
+    def stored() -> bool:
+        answer = secured.client.get(path.partition("?")[0])
+        return answer.headers.get("range") == "0-299999"
+
+    wait_until(stored, timeout=20, what="the bytes are there")
+
+
 def test_locations_say_https(secured, repository: str) -> None:
     location = secured.start_upload(repository).headers["location"]
     assert location.startswith(f"https://{secured.host}/v2/")
@@ -113,7 +137,8 @@ def test_a_handshake_that_does_not_come_holds_up_nobody_and_is_given_up(
             stack.enter_context(socket.create_connection(secured.address[:2], timeout=20)) for _ in range(100)
         ]
         silent[0].sendall(b"\x16\x03\x01")
-        assert secured.new_client().get("/v2/").status_code == 200
+        with secured.new_client() as client:
+            assert client.get("/v2/").status_code == 200
         started = time.monotonic()
         for connection in silent:
             with contextlib.suppress(ConnectionError):
@@ -180,11 +205,27 @@ def test_who_must_show_a_certificate(start, certificates, stranger) -> None:
         None: {"own": 200, "none": None, "stranger": None},
         "require-and-verify-client-cert": {"own": 200, "none": None, "stranger": None},
         "verify-client-cert-if-given": {"own": 200, "none": 200, "stranger": None},
+        "request-client-cert": {"own": 200, "none": 200, "stranger": 200},
     }
     for mode, outcome in expected.items():
         tls = {"clientcas": [str(certificates.ca)], **({"clientauth": mode} if mode else {})}
         registry = start(**tls)
         assert {name: status(registry, context) for name, context in clients.items()} == outcome, mode
+
+
+def test_who_is_refused_is_told_why(start, certificates, stranger) -> None:
+    registry = start(clientcas=[str(certificates.ca)])
+    of_stranger = certificates.client()
+    of_stranger.load_cert_chain(stranger.folder / "client.crt", stranger.folder / "client.key")
+    expected = {
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED": certificates.client(),
+        "TLSV1_ALERT_UNKNOWN_CA": of_stranger,
+    }
+    for reason, context in expected.items():
+        # In TLS 1.3 a client's handshake is done before its certificate is looked at.
+        with handshake(registry, context) as connection, pytest.raises(ssl.SSLError) as caught:
+            connection.recv(1)
+        assert caught.value.reason == reason
 
 
 def test_without_authorities_nobody_is_asked_for_a_certificate(secured, certificates) -> None:

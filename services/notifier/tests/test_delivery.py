@@ -176,8 +176,8 @@ async def test_what_an_endpoint_ignores_it_is_not_told(delivering) -> None:
 
 async def test_events_are_put_together_into_batches(delivering) -> None:
     subscriber = await delivering.subscriber()
-    await delivering.notifier({"url": subscriber.url, "batch": {"events": 10, "wait": "300ms"}})
     identifiers = await delivering.publish(*(delivering.event(f"app{number % 3}") for number in range(25)))
+    await delivering.notifier({"url": subscriber.url, "batch": {"events": 10, "wait": "1s"}})
     await subscriber.until(lambda: len(subscriber.ids) == 25)
     assert [len(request.events) for request in subscriber.requests] == [10, 10, 5]
     assert sorted(subscriber.ids) == sorted(identifiers)

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import itertools
+import os
 import socket
 import ssl
 import time
@@ -120,14 +121,12 @@ async def no_http(_: Request, writer: asyncio.StreamWriter) -> None:
     ],
 )
 async def test_an_answer_without_an_end_is_a_failure_in_bounded_time_and_memory(behave: Behaviour) -> None:
-    import os
-
     reset_peak_memory(os.getpid())
     before = peak_memory(os.getpid())
     outcome, seconds = await outcome_of(behave, timeout="500ms")
     assert (outcome.status, outcome.succeeded) == (None, False)
     assert outcome.reason
-    assert seconds < 1.5
+    assert seconds < 5, "many times its deadline, on a machine that is busy with other things"
     assert peak_memory(os.getpid()) - before < 64 * 2**20
 
 
@@ -156,7 +155,7 @@ async def reset_in_the_body(_: Request, writer: asyncio.StreamWriter) -> None:
 async def test_an_answer_counts_once_its_head_is_there_whatever_its_body_does(behave: Behaviour) -> None:
     outcome, seconds = await outcome_of(behave, timeout="500ms")
     assert outcome.succeeded
-    assert seconds < 1.5
+    assert seconds < 5
 
 
 async def test_a_connection_is_used_again() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from prometheus_client import Counter
 from api_gateway.admission import Admission
 from api_gateway.loads import ONLY_LOAD, Load
 from api_gateway.protocol import GatewayProtocol
-from api_gateway.tls import PLAIN_HTTP, ListenerTLS
+from api_gateway.tls import LAST_WORDS, PLAIN_HTTP, ListenerTLS
 
 log = structlog.get_logger("api_gateway.acceptor")
 
@@ -157,10 +156,13 @@ class Acceptor:
         assert self._tls is not None  # noqa: S101  who calls this looked
         # For what can still be said when the handshake has failed and the transport is gone.
         try:
-            again = os.dup(connection.fileno())
+            again = connection.dup()
         except OSError as error:
             self._forget(connection, guest, error)
             return
+        # This task's own.
+        last_words = bytearray()
+        LAST_WORDS.set(last_words)
         try:
             transport, _ = await self._loop.connect_accepted_socket(
                 self._protocol_of(guest),
@@ -171,13 +173,12 @@ class Acceptor:
             )
         except OSError as error:
             _FAILED_HANDSHAKES.inc()
-            if isinstance(error, ssl.SSLError) and error.reason == _IS_HTTP:
-                with contextlib.suppress(OSError):
-                    os.write(again, PLAIN_HTTP)
+            is_http = isinstance(error, ssl.SSLError) and error.reason == _IS_HTTP
+            _say_and_end(again, PLAIN_HTTP if is_http else bytes(last_words))
             self._forget(connection, guest, error)
             return
         finally:
-            os.close(again)
+            again.close()
         if not self._open:
             transport.close()
 
@@ -195,3 +196,14 @@ class Acceptor:
         if self._admission is not None:
             self._admission.leave(guest)
         log.debug("a connection ended as it was accepted", error=str(error))
+
+
+def _say_and_end(connection: socket.socket, last_words: bytes) -> None:
+    """Send what fits, and end this side; no more is read than is there."""
+    if not last_words:
+        return
+    with contextlib.suppress(OSError):
+        connection.send(last_words)
+        connection.shutdown(socket.SHUT_WR)
+        # What is left unread would make the end a reset, which may overtake the last words.
+        connection.recv(65536)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ssl
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
+from typing import Any
 
 from moorage.config import ConfigurationError
 from moorage.config.tls import TLS
@@ -21,6 +23,37 @@ PLAIN_HTTP = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
     b"Connection: close\r\n\r\n%b" % (len(_SENTENCE), _SENTENCE)
 )
+
+
+LAST_WORDS: ContextVar[bytearray | None] = ContextVar("LAST_WORDS", default=None)
+"""Where a handshake that fails leaves the alert that says why. Event loops drop it with the connection."""
+
+
+class _Handshake(ssl.SSLObject):
+    """One connection's TLS. `outgoing` is where its bytes for the client wait."""
+
+    outgoing: ssl.MemoryBIO
+    last_words: bytearray | None
+
+    def do_handshake(self) -> None:
+        """See `ssl.SSLObject`."""
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError:
+            if self.last_words is not None:
+                self.last_words += self.outgoing.read()
+            raise
+
+
+class _Context(ssl.SSLContext):
+    sslobject_class = _Handshake
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *more: Any, **named: Any) -> Any:
+        made = super().wrap_bio(incoming, outgoing, *more, **named)
+        made.outgoing, made.last_words = outgoing, LAST_WORDS.get()  # type: ignore[attr-defined]
+        return made
 
 
 class ListenerTLS:
@@ -57,7 +90,7 @@ class ListenerTLS:
 
     def _make(self, pair: Pair) -> ssl.SSLContext:
         tls = self._tls
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context = _Context(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
         if tls.minimumtls == "tls1.3" or (tls.ciphersuites and not tls.openssl_ciphers):
@@ -66,11 +99,11 @@ class ListenerTLS:
             _choose(context, tls)
         context.set_alpn_protocols(_PROTOCOLS)
         self._files.load_into(context)
-        if pair.authorities:
+        wanted = tls.client_certificates
+        if wanted != "none":
             # A file of certificates that OpenSSL cannot read was refused before.
             context.load_verify_locations(cadata=pair.authorities.decode("ascii"))
-            required = tls.client_certificates == "required"
-            context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+            context.verify_mode = ssl.CERT_REQUIRED if wanted == "required" else ssl.CERT_OPTIONAL
         return context
 
 

@@ -28,7 +28,7 @@ from moorage.config.auth import Token
 from support.certificates import Authority, certified
 from support.tokenserver import Issuer, public_jwk
 
-FORGERIES = int(os.environ.get("MOORAGE_FORGERIES", "500"))
+FORGERIES = int(os.environ.get("MOORAGE_FORGERIES", "300"))
 SCOPE = "repository:team/app:pull,push,delete"
 
 ROOT = certified("root")
@@ -221,7 +221,6 @@ def verifier(tmp_path_factory: pytest.TempPathFactory) -> TokenVerifier:
 
 @settings(
     max_examples=FORGERIES,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

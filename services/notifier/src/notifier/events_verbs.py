@@ -273,6 +273,10 @@ async def _consumer(jetstream: JetStreamContext, config: Configuration, endpoint
     states = await endpoint_states(jetstream, config.notifications.endpoints)
     for state in states:
         if state.name == endpoint:
+            if state.state in ("waiting", "disabled"):
+                complain(
+                    f"no notifier delivers to {endpoint!r} now ({state.state}); it is told when one does"
+                )
             return state.consumer
     known = ", ".join(repr(state.name) for state in states) or "none"
     complain(f"there is no endpoint {endpoint!r}; there are: {known}")

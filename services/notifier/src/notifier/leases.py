@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ import structlog
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
+from moorage.clock import boot_seconds
 from notifier.sharing import Holding, Share
 
 log = structlog.get_logger("notifier.leases")
@@ -48,7 +48,7 @@ class Lease:
     @property
     def remaining(self) -> float:
         """Seconds for which nobody else can have the lease; 0 when somebody may."""
-        return max(0.0, self._until - time.monotonic())
+        return max(0.0, self._until - boot_seconds())
 
     async def acquire(self, ending: asyncio.Event, share: Share) -> Holding | None:
         """Wait for the lease, and for room in the share; None when `ending` was set.
@@ -67,7 +67,7 @@ class Lease:
                 elif await self._is_taken():
                     free_since = None
                 else:
-                    free_since = free_since or time.monotonic()
+                    free_since = free_since or boot_seconds()
             if not stands_by:
                 stands_by = True
                 log.info("another notifier delivers; standing by", lease=self._key)
@@ -80,10 +80,10 @@ class Lease:
 
     def _is_left(self, free_since: float | None) -> bool:
         """Whether a lease has been free for so long that nobody else will take it."""
-        return free_since is not None and time.monotonic() - free_since > self._takeover
+        return free_since is not None and boot_seconds() - free_since > self._takeover
 
     async def _created(self) -> bool:
-        asked = time.monotonic()
+        asked = boot_seconds()
         try:
             self._revision = await self._bucket.create(self._key, self._value())
         except (KeyWrongLastSequenceError, KeyNotFoundError):
@@ -102,7 +102,7 @@ class Lease:
         """Renew the lease until it is lost."""
         while True:
             await asyncio.sleep(self._takeover / _RENEWALS)
-            asked = time.monotonic()
+            asked = boot_seconds()
             try:
                 self._revision = await self._renewed()
             except KeyWrongLastSequenceError:

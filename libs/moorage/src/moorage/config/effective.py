@@ -1,7 +1,7 @@
 """What a configuration comes to, as a document again: every key with its value, and no secret.
 
-A secret is shown as `***`: a `Secret`, what a model keeps out of its `repr`, a password in a URL, and in maps
-with free keys whatever is called like one.
+A secret is shown as `***`: a `Secret`, what a model keeps out of its `repr`, a password in a URL and what its
+query says, and in maps with free keys whatever is called like one.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ _SECRET_KEY = re.compile(
 
 # A URL's user information, up to its @.
 _USER_INFO = re.compile(r"(?<=://)[^/?#\s@]*@")
+
+# What a URL's query says, behind a parameter's name: webhooks are often known by a key in it.
+_QUERY_VALUE = re.compile(r"(?<==)[^&#\s]+")
 
 
 def effective(section: Section) -> dict[str, Any]:
@@ -77,8 +80,15 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return HIDDEN
     if isinstance(value, str):
-        return without_user_info(value)
+        return _without_query_values(without_user_info(value))
     return value
+
+
+def _without_query_values(text: str) -> str:
+    url, mark, query = text.partition("?")
+    if not mark or "://" not in url:
+        return text
+    return f"{url}?{_QUERY_VALUE.sub(HIDDEN, query)}"
 
 
 def without_user_info(text: str) -> str:

@@ -44,16 +44,19 @@ CIPHER_SUITES: Mapping[str, str | None] = {
 
 REQUIRE = "require-and-verify-client-cert"
 IF_GIVEN = "verify-client-cert-if-given"
-_UNVERIFIED = ("request-client-cert", "require-any-client-cert")
+REQUEST = "request-client-cert"
+_ANY = "require-any-client-cert"
 
 
-def _client_auth(value: str) -> str:
-    if value in _UNVERIFIED:
+def _client_auth(value: str, info: ValidationInfo) -> str:
+    if value == _ANY:
         raise ValueError(
-            f"{value!r} asks for certificates that nobody verifies, which prove nothing: it is not "
-            f"supported; write {IF_GIVEN}, or {REQUIRE}"
+            f"{value!r} requires certificates that nobody verifies, which prove nothing: it is not "
+            f"supported; write {REQUIRE}, or {IF_GIVEN}"
         )
-    return one_of(REQUIRE, IF_GIVEN)(value)
+    if value == REQUEST:
+        warn(info, "http.tls.clientauth: clients are not asked for a certificate, as nobody would verify it")
+    return one_of(REQUIRE, IF_GIVEN, REQUEST)(value)
 
 
 def _minimum(value: str) -> str:
@@ -103,7 +106,7 @@ class TLS(Section):
     @property
     def client_certificates(self) -> Literal["none", "if given", "required"]:
         """Whether clients must have a certificate of `clientcas`."""
-        if not self.clientcas:
+        if not self.clientcas or self.clientauth == REQUEST:
             return "none"
         return "if given" if self.clientauth == IF_GIVEN else "required"
 
@@ -119,7 +122,7 @@ class TLS(Section):
             yield "certificate", "is required, as other keys of http.tls ask for TLS"
         if self.certificate is not None and self.key is None:
             yield "key", "is required: http.tls.certificate and http.tls.key go together"
-        if self.clientauth is not None and not self.clientcas:
+        if self.clientauth not in (None, REQUEST) and not self.clientcas:
             yield "clientcas", "is required: http.tls.clientauth verifies certificates with it"
 
 
