@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,13 @@ async def get(address: Address, of: Security | None, *, to: str = "blob") -> grp
 
 async def test_a_service_that_may_call_is_answered(serving, certificates) -> None:
     assert await get(serving, security(certificates, "metadata")) is grpc.StatusCode.OK
+
+
+async def test_a_service_whose_address_was_found_under_a_name_is_called_by_that_of_its_certificate(
+    serving, certificates
+) -> None:
+    found = replace(serving, name="blob-service")
+    assert await get(found, security(certificates, "metadata")) is grpc.StatusCode.OK
 
 
 @pytest.mark.parametrize("service", ["gateway", "notifier", "blob"])
