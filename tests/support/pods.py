@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import grpc
@@ -44,7 +44,7 @@ from support.manifests import (
     port_number,
     selects,
 )
-from support.processes import Process, required, run, wait_until
+from support.processes import Process, is_gone, required, run, wait_until
 
 DOMAIN = "moorage.svc.cluster.local"
 Secrets = Mapping[str, Mapping[str, bytes]]
@@ -385,7 +385,8 @@ class Pod:
                 lines += [f"mkdir -p .{program}", f"mount -o bind,ro {program} .{program}"]
         if own["readOnlyRootFilesystem"]:
             lines.append("mount -o remount,ro $root")
-        drop = "--no-new-privs --bounding-set=-all --inh-caps=-all"
+        # The end of its parent is asked for again: a process that changes its user forgets it.
+        drop = "--pdeathsig KILL --no-new-privs --bounding-set=-all --inh-caps=-all"
         user_and_groups = f"--reuid={user} --regid={group} --groups={fs_group}"
         lines.append(f'exec chroot $root setpriv {user_and_groups} {drop} -- "$@"')
         return "\n".join(lines) + "\n"
@@ -555,6 +556,10 @@ class Pod:
     def kill(self) -> None:
         if self.running():
             assert self._process is not None
+            # The first process of its namespace, with which all others end.
+            for first in psutil.Process(self._process.pid).children():
+                first.kill()
+                wait_until(partial(is_gone, first), timeout=10, what=f"{self.name} is gone")
             self._process.kill()
         if self._pause.running():
             self._pause.kill()
