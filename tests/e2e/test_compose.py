@@ -180,7 +180,7 @@ def our_images_hold_one_service_each_and_little_else(project: Project) -> None:
     for service in OURS:
         image = project.engine.inspect(f"moorage/{service}:0.1.0")[0]
         # librados with all that it needs is two thirds of the blob service's.
-        assert image["Size"] - base < (250 if service == "blob-service" else 130) * 1_000_000, service
+        assert image["Size"] - base < (280 if service == "blob-service" else 150) * 1_000_000, service
         assert image["Config"]["User"] == "65532:65532"
         assert image["Config"]["Healthcheck"]["Test"][:3] == ["CMD", "moorage", "health"]
         assert image["Config"]["Labels"]["org.opencontainers.image.revision"] == "v0-test"
@@ -218,12 +218,12 @@ def storage_broker_and_cache_cannot_be_reached_from_outside(project: Project) ->
         ]
         targets += [(each["IPAddress"], port) for each in networks.values() for port in numbers]
     script = "".join(
-        f"timeout 1 bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && echo {address}:{port};"
+        f"(timeout 2 bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && echo {address}:{port}) & "
         for address, port in targets
     )
     for network in ("moorage_edge", "moorage_outside"):
         image = "python:3.11-slim-bookworm"
-        reached = project.engine("run", "--rm", "--network", network, image, "bash", "-c", f"{script} true")
+        reached = project.engine("run", "--rm", "--network", network, image, "bash", "-c", f"{script} wait")
         assert reached == ""
     # The same question where the answer is yes: it can tell.
     inside = project.engine(
@@ -234,7 +234,7 @@ def storage_broker_and_cache_cannot_be_reached_from_outside(project: Project) ->
         "python:3.11-slim-bookworm",
         "bash",
         "-c",
-        f"{script} true",
+        f"{script} wait",
     )
     assert ":5010\n" in inside
     assert ":4222\n" not in inside
@@ -424,7 +424,7 @@ def no_pull_fails_while_each_service_is_restarted_in_turn(project: Project) -> N
         for service in OURS:
             for container in project.compose.containers(service):
                 # As `docker compose up` renews a container: stopped within its time, and started.
-                project.engine("restart", "--time", "45", container)
+                project.engine("restart", "-t", "45", container)
                 project.compose.wait_healthy(service)
                 load.after(pulls=3)
     assert load.outcome.failures == []
