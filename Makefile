@@ -14,6 +14,8 @@ BIN := $(VENV)/bin
 SOURCES := libs/moorage/src $(wildcard services/*/src)
 
 GATEWAY_TESTS := $(patsubst %,services/api-gateway/tests/test_%.py,blobs connections lending manifests uploads)
+# How a connection ends within TLS is test_tls's own matter; what goes through it is that of these.
+TLS_TESTS := $(patsubst %,services/api-gateway/tests/test_%.py,blobs manifests)
 UP_TESTS := $(patsubst %,tests/e2e/test_%.py,clients content oci_distribution uploads)
 
 # Tests at once. One more than there are processors: most of them wait for something most of the time.
@@ -80,14 +82,14 @@ test-ways: $(VENV)/.synced ## Run the tests of the HTTP interface over the other
 # The campaigns at their whole length. MOORAGE_SEED repeats the random one.
 soak: export MOORAGE_KILLS ?= 200
 soak: export MOORAGE_HISTORY_SECONDS ?= 300
+soak: export MOORAGE_COMPOSE_ROUNDS ?= 10
 soak: export MOORAGE_EVENTS ?= 10000
 soak: export MOORAGE_FORGERIES ?= 10000
 soak: export MOORAGE_EXAMPLES ?= 2000
 soak: $(VENV)/.synced ## Run the fault campaigns at their whole length
 	@scripts/test-setup.sh
-	$(BIN)/pytest tests/e2e/test_faults.py tests/e2e/test_leases.py tests/e2e/test_notifications.py \
-		services/api-gateway/tests/access/test_forged_tokens.py \
-		services/api-gateway/tests/test_openapi_requests.py $(PYTEST_ARGS)
+	$(BIN)/pytest $(patsubst %,tests/e2e/test_%.py,faults leases notifications compose) \
+		$(patsubst %,services/api-gateway/tests/%.py,access/test_forged_tokens test_openapi_requests) $(PYTEST_ARGS)
 
 bench: $(VENV)/.synced ## Measure Moorage beside docker-registry, for half an hour or as BENCH_ARGS says
 	@scripts/test-setup.sh

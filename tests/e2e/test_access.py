@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +18,17 @@ from support.client import expect
 from support.engine import DockerEngine, skopeo, skopeo_copy
 from support.images import make_image, write_oci_layout
 from support.processes import Process, accepts_connections, free_port, wait_until
-from support.registry import DockerRegistry, Up, clean_environment, running_docker_registry, running_up
+from support.registry import (
+    MOORAGE,
+    DockerRegistry,
+    Up,
+    clean_environment,
+    running_docker_registry,
+    running_up,
+)
 from support.tokenserver import Issuer, TokenServer
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-_MOORAGE = Path(sys.executable).with_name("moorage")
 PASSWORDS = {"ann": "the password of ann", "bob": "the password of bob: ünusual"}
 REFUSED = r"denied|unauthorized|authentication required"
 
@@ -64,7 +69,8 @@ def settings_of(server: TokenServer, folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def guarded(server: TokenServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     folder = tmp_path_factory.mktemp("guarded")
-    with running_up(folder / "up", settings_of(server, folder)) as up:
+    environment = {**settings_of(server, folder), "REGISTRY_HTTP_WORKERS": "1"}
+    with running_up(folder / "up", environment) as up:
         yield up
 
 
@@ -252,7 +258,7 @@ def test_a_mistake_ends_the_gateway_before_it_listens(tmp_path: Path) -> None:
         f"auth: {auth}\n"
     )
     gateway = Process(
-        [_MOORAGE, "serve", "gateway", "-c", config], log=tmp_path / "log", env=clean_environment()
+        [MOORAGE, "serve", "gateway", "-c", config], log=tmp_path / "log", env=clean_environment()
     )
     try:
         wait_until(lambda: not gateway.running() or accepts_connections(port), timeout=120, what="it ends")

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import itertools
 import random
-import secrets
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import bcrypt
 import httpx
 import pytest
 
-from support.client import V2Client, expect
+from support.client import expect
+from support.cluster_operator import client_of, secrets_of_an_operator
 from support.images import make_image
 from support.manifests import SERVICES, customized, labels_of, name_of, render
 from support.pods import Cluster, Pod, running_cluster
 from support.processes import wait_until
 
-ACCOUNT = ("ada", "correct horse")
 WORKLOADS = (*SERVICES, "nats", "redis")
 
 # Who connects to whom, on which port; nobody else to anybody.
@@ -34,32 +32,6 @@ CONNECTIONS = {
     ("metadata-service", "redis", 6379),
     ("notifier", "nats", 4222),
 }
-
-
-def secrets_of_an_operator() -> dict[str, dict[str, bytes]]:
-    """The Secrets that docs/kubernetes.md has an operator make."""
-    password = bcrypt.hashpw(ACCOUNT[1].encode(), bcrypt.gensalt(4)).decode()
-    return {
-        "moorage": {
-            "http-secret": secrets.token_hex(24).encode(),
-            "nats-password": b"n" + secrets.token_hex(12).encode(),
-            "redis-password": b"r" + secrets.token_hex(12).encode(),
-        },
-        "moorage-accounts": {"htpasswd": f"{ACCOUNT[0]}:{password}\n".encode()},
-    }
-
-
-def client_of(cluster: Cluster, pod: Pod) -> V2Client:
-    """A client elsewhere in the cluster, with an account, of one gateway."""
-    client = V2Client(f"http://{pod.address}:5000")
-    client.http.close()
-    client.http = httpx.Client(
-        base_url=client.url,
-        auth=ACCOUNT,
-        timeout=60,
-        transport=httpx.HTTPTransport(local_address=cluster.client),
-    )
-    return client
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,9 @@ RULES: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/prometheus/alerts.y
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/moorage.json").read_text())
 PANELS: list[dict[str, Any]] = [each for each in DASHBOARD["panels"] if each["type"] != "row"]
 
-# What Prometheus adds, what its Python client has in every process, and what the build says of itself.
-COMMON = re.compile(r"up|process_.*|python_.*|moorage_build_info")
+# What Prometheus adds, what its Python client has in every process and beside every counter, and what the
+# build says of itself.
+COMMON = re.compile(r"up|process_.*|python_.*|.*_created|moorage_build_info")
 
 # Values of labels that come with what a healthy system does not do.
 RARE = {"code"}

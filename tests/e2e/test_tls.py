@@ -70,22 +70,16 @@ def secured(folder: Path, certificates: Certificates, **settings: str) -> Iterat
 
 
 @pytest.fixture(scope="module")
-def with_accounts(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[Secured]:
-    """A registry with an htpasswd file."""
-    folder = tmp_path_factory.mktemp("accounts")
-    file = write_accounts(folder / "htpasswd", {"ada": PASSWORD})
-    settings = {"REGISTRY_AUTH_HTPASSWD_REALM": "moorage", "REGISTRY_AUTH_HTPASSWD_PATH": str(file)}
-    with secured(folder / "up", certificates, **settings) as registry:
-        yield registry
-
-
-@pytest.fixture(scope="module")
-def with_client_certificates(
-    tmp_path_factory: pytest.TempPathFactory, certificates: Certificates
-) -> Iterator[Secured]:
-    """A registry that serves whoever has a certificate of the authority."""
+def registry(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[Secured]:
+    """A registry that serves who has a certificate of the authority and an account."""
     folder = tmp_path_factory.mktemp("mutual")
-    with secured(folder, certificates, REGISTRY_HTTP_TLS_CLIENTCAS=str(certificates.ca)) as registry:
+    file = write_accounts(folder / "htpasswd", {"ada": PASSWORD})
+    settings = {
+        "REGISTRY_HTTP_TLS_CLIENTCAS": str(certificates.ca),
+        "REGISTRY_AUTH_HTPASSWD_REALM": "moorage",
+        "REGISTRY_AUTH_HTPASSWD_PATH": str(file),
+    }
+    with secured(folder / "up", certificates, **settings) as registry:
         yield registry
 
 
@@ -130,23 +124,28 @@ def digest_in(said: str) -> str:
     return found[0]
 
 
-def test_docker_logs_in_pushes_and_pulls_if_it_knows_the_authority(
-    with_accounts: Secured,
+def test_docker_logs_in_pushes_and_pulls_with_its_certificate(
+    registry: Secured,
     named_engine: DockerEngine,
     certificates: Certificates,
     repository: str,
     tmp_path: Path,
 ) -> None:
     engine, ada = named_engine, ("--config", tmp_path / "ada")
-    name = f"{with_accounts.authority}/{repository}:one"
+    name = f"{registry.authority}/{repository}:one"
 
     def log_in(password: str) -> None:
-        engine(*ada, "login", "-u", "ada", "-p", password, with_accounts.authority)
+        engine(*ada, "login", "-u", "ada", "-p", password, registry.authority)
 
     with loaded(engine, name, 90, tmp_path):
         with pytest.raises(AssertionError, match="certificate signed by unknown authority"):
             log_in(PASSWORD)
-        with trusting(engine, with_accounts, certificates):
+        with (
+            trusting(engine, registry, certificates),
+            pytest.raises(AssertionError, match="certificate required"),
+        ):
+            log_in(PASSWORD)
+        with trusting(engine, registry, certificates, client="client"):
             with pytest.raises(AssertionError, match=r"unauthorized|401"):
                 log_in("another")
             with pytest.raises(AssertionError, match=r"no basic auth credentials|unauthorized"):
@@ -157,32 +156,11 @@ def test_docker_logs_in_pushes_and_pulls_if_it_knows_the_authority(
             assert digest_in(engine(*ada, "pull", name)) == pushed
 
 
-def test_docker_shows_its_certificate(
-    with_client_certificates: Secured,
-    named_engine: DockerEngine,
-    certificates: Certificates,
-    repository: str,
-    tmp_path: Path,
-) -> None:
-    engine, registry = named_engine, with_client_certificates
-    name = f"{registry.authority}/{repository}:one"
-    with loaded(engine, name, 91, tmp_path):
-        with (
-            trusting(engine, registry, certificates),
-            pytest.raises(AssertionError, match="certificate required"),
-        ):
-            engine("push", name)
-        with trusting(engine, registry, certificates, client="client"):
-            pushed = digest_in(engine("push", name))
-            engine("rmi", "-f", name)
-            assert digest_in(engine("pull", name)) == pushed
-
-
 def test_skopeo_shows_its_certificate(
-    with_client_certificates: Secured, certificates: Certificates, repository: str, tmp_path: Path
+    registry: Secured, certificates: Certificates, repository: str, tmp_path: Path
 ) -> None:
     layout = write_oci_layout(tmp_path / "source", {"one": make_image(92)})
-    remote = f"docker://{with_client_certificates.authority}/{repository}:one"
+    remote = f"docker://{registry.authority}/{repository}:one"
     before = knowing({NAME: "::1"}, tmp_path / "hosts")
     known, shown = tmp_path / "known", tmp_path / "shown"
     for folder in (known, shown):
@@ -199,8 +177,9 @@ def test_skopeo_shows_its_certificate(
         copy(f"oci:{layout}:one", remote)
     with pytest.raises(AssertionError, match="certificate required"):
         copy(f"oci:{layout}:one", remote, "--dest-cert-dir", known)
-    copy(f"oci:{layout}:one", remote, "--dest-cert-dir", shown)
-    copy(remote, f"oci:{tmp_path}/back:one", "--src-cert-dir", shown)
+    account = f"ada:{PASSWORD}"
+    copy(f"oci:{layout}:one", remote, "--dest-cert-dir", shown, "--dest-creds", account)
+    copy(remote, f"oci:{tmp_path}/back:one", "--src-cert-dir", shown, "--src-creds", account)
     layers = {layer.content for layer in make_image(92).layers}
     assert layers <= {path.read_bytes() for path in (tmp_path / "back/blobs/sha256").iterdir()}
 

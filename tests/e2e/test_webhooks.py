@@ -130,7 +130,7 @@ def test_while_the_endpoint_refuses_the_registry_serves_and_says_that_it_is_degr
             what="it is degraded",
         )
         assert httpx.get(f"{hooked.debug}/debug/health").status_code == 200
-        assert httpx.get(f"{hooked.notifier_debug}/health").status_code == 200
+        assert httpx.get(f"{hooked.notifier_debug}/debug/health").status_code == 200
         expect(client.put_manifest("team/refused", "v2", image.manifest), 201)
     wait_until(
         lambda: hooked.endpoint()["dead_letters"] >= len(image.blobs) + 2,

@@ -1,20 +1,20 @@
 """A Docker Engine with networks, published ports and all, that touches nothing of this machine.
 
-dockerd runs in namespaces of its own (network, processes, mounts): its bridges, firewall rules and containers
-are not this machine's, and end with it. slirp4netns is its way out (packages for the builds), and leads ports
-of this machine's loopback interface to it.
+dockerd runs in namespaces of its own (network, processes, mounts): its bridges, firewall rules, images and
+containers are not this machine's, and end with it. slirp4netns is its way out (packages for the builds), and
+leads ports of this machine's loopback interface to it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ import psutil
 
 from support.processes import Process, free_port, required, run, wait_until
 
-# The first address that slirp4netns gives to what is behind it.
+# What slirp4netns gives to what is behind it: an address of its own, and one for this machine's loopback.
 _GUEST = "10.0.2.100"
+HOST = "10.0.2.2"
 
 
 class ContainerEngine:
@@ -39,15 +40,18 @@ class ContainerEngine:
         self._api = short / "slirp.sock"
         dockerd = [
             required("dockerd"),
-            "--data-root", folder / "data",
+            "--data-root", "/run/moorage-engine",
             "--exec-root", short / "exec",
             "--pidfile", short / "docker.pid",
             "-H", self.host,
         ]  # fmt: skip
-        # The shims' sockets have a folder of their own as well.
+        # The shims' sockets have a folder of their own as well. Images are in memory: building them is bound
+        # by the disk otherwise, and nothing is left to be removed.
         prepare = (
-            "ip link set lo up && mkdir -p /run/containerd && mount -t tmpfs tmpfs /run/containerd "
-            '&& exec "$@"'
+            "ip link set lo up; "
+            "for folder in /run/containerd /run/moorage-engine; "
+            "do mkdir -p $folder; mount -t tmpfs tmpfs $folder; done; "
+            'exec "$@"'
         )
         namespaces = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         self._process = Process(
@@ -76,7 +80,7 @@ class ContainerEngine:
         )
         slirp = Process(
             [
-                required("slirp4netns"), "--configure", "--mtu", "65520", "--disable-host-loopback",
+                required("slirp4netns"), "--configure", "--mtu", "65520",
                 "--api-socket", self._api, "--netns-type", "path", f"/proc/{self._engine.pid}/ns/net", "tap0",
             ],
             log=self._folder / "slirp4netns.log",
@@ -101,6 +105,11 @@ class ContainerEngine:
     def __call__(self, *arguments: str | Path, timeout: float = 300) -> str:
         """Run a docker command; fails with its output when it fails."""
         return run(required("docker"), *arguments, timeout=timeout, env=self.environment)
+
+    def client(self, folder: Path) -> Callable[..., str]:
+        """Docker for a user of its own, who keeps passwords in `folder`."""
+        environment = {**self.environment, "DOCKER_CONFIG": str(folder)}
+        return partial(run, required("docker"), timeout=120, env=environment)
 
     def inside(self, *command: str | Path, timeout: float = 60) -> str:
         """Run a command in the engine's network, where its published ports are."""
@@ -147,7 +156,6 @@ class ContainerEngine:
         if self._slirp is not None and self._slirp.running():
             self._slirp.kill()
         self._short.cleanup()
-        shutil.rmtree(self._folder / "data", ignore_errors=True)
 
 
 def _pid_inside(pid: int, *, depth: int) -> int | None:
@@ -182,19 +190,24 @@ class Compose:
     def __call__(self, *arguments: str, timeout: float = 600) -> str:
         return run(*self._command, *arguments, timeout=timeout, env=self._env)
 
-    def containers(self, service: str) -> list[str]:
-        """The ids of a service's containers."""
-        return self("ps", "-q", service).split()
+    def containers(self, *services: str) -> list[str]:
+        """The ids of these services' containers, or of all, whether they run or not.
 
-    def state(self, container: str) -> dict[str, Any]:
-        state: dict[str, Any] = self.engine.inspect(container)[0]["State"]
-        return state
+        The engine is asked: compose takes a second of a processor to start.
+        """
+        ours = f"label=com.docker.compose.project={self._project}"
+        found = self.engine(
+            "ps", "-a", "--no-trunc", "--filter", ours,
+            "--format", '{{.ID}} {{.Label "com.docker.compose.service"}}',
+        )  # fmt: skip
+        pairs = (line.split() for line in found.splitlines())
+        return sorted(container for container, service in pairs if not services or service in services)
 
     def wait_healthy(self, *services: str, timeout: float = 120) -> None:
         """Wait until every container of these services, or of all, is healthy."""
 
         def healthy() -> bool:
-            ids = self("ps", "-q", *services).split()
+            ids = self.containers(*services)
             return bool(ids) and all(
                 each["State"]["Running"] and each["State"]["Health"]["Status"] == "healthy"
                 for each in self.engine.inspect(*ids)

@@ -1,7 +1,7 @@
 """A network between two processes: forwards TCP connections from one port of this host to another.
 
-Run as a process of its own (`python forwarder.py PORT TARGET_PORT`). Stopped by SIGSTOP it is a partition:
-connections stay open, what is sent is taken, and nothing arrives until SIGCONT.
+Run as a process of its own (`python forwarder.py PORT TARGET_PORT [ADDRESS]`). Stopped by SIGSTOP it is a
+partition: connections stay open, what is sent is taken, and nothing arrives until SIGCONT.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 
 
-async def forward(port: int, target: int) -> None:
+async def forward(port: int, target: int, address: str = "127.0.0.1") -> None:
     """Forward every connection, in both directions, until the process ends."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -22,7 +22,7 @@ async def forward(port: int, target: int) -> None:
             return
         await asyncio.gather(_copy(reader, target_writer), _copy(target_reader, writer))
 
-    server = await asyncio.start_server(connected, "127.0.0.1", port)
+    server = await asyncio.start_server(connected, address, port)
     await server.serve_forever()
 
 
@@ -35,4 +35,4 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 if __name__ == "__main__":
-    asyncio.run(forward(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(forward(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))

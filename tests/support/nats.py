@@ -7,8 +7,8 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,18 +48,21 @@ class StoredEvent:
 class NatsServer:
     """One nats-server with JetStream. It keeps its port and its data when it is started again."""
 
-    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+    def __init__(self, folder: Path, *, port: int | None = None, further: Sequence[str] = ()) -> None:
+        """`further` are arguments that it has beside."""
         folder.mkdir(parents=True, exist_ok=True)
+        self._further = further
         self.folder = folder
         self.port = port or free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._process: Process | None = None
         self.start()
 
-    def start(self, *further: str) -> None:
+    def start(self, *, jetstream: bool = True) -> None:
         program = Path(sys.executable).with_name("nats-server")
-        place = ["-js", "-sd", str(self.folder / "data"), "-a", "127.0.0.1", "-p", str(self.port)]
-        self._process = Process([program, *place, *further], log=self.folder / "nats.log")
+        place = ["-a", "127.0.0.1", "-p", str(self.port)]
+        store = ["-js", "-sd", str(self.folder / "data")] if jetstream else []
+        self._process = Process([program, *place, *store, *self._further], log=self.folder / "nats.log")
         wait_until(lambda: accepts_connections(self.port), timeout=20, what="nats-server listens")
 
     def kill(self) -> None:
@@ -75,6 +78,18 @@ class NatsServer:
     def resume(self) -> None:
         assert self._process is not None
         self._process.signal(signal.SIGCONT)
+
+    def replicas(self) -> int:
+        """On how many servers the stream is."""
+
+        async def ask() -> int:
+            client = await nats.connect(self.url, allow_reconnect=False)
+            try:
+                return int((await client.jetstream().stream_info(STREAM)).config.num_replicas or 0)
+            finally:
+                await client.close()
+
+        return asyncio.run(ask())
 
     def events(self, at_least: int = 0, *, timeout: float = 20) -> list[StoredEvent]:
         """What the stream holds, as soon as it holds so many."""
@@ -93,7 +108,14 @@ class NatsServer:
 
 def events_at(url: str, at_least: int = 0, *, timeout: float = 20) -> list[StoredEvent]:
     """What the stream of a broker holds, as soon as it holds so many."""
-    return asyncio.run(_events(url, at_least, timeout))
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return asyncio.run(_events(url, at_least, timeout))
+        except nats.errors.TimeoutError:
+            # A cluster that chooses a leader.
+            if time.monotonic() > deadline:
+                raise
 
 
 async def _events(url: str, at_least: int, timeout: float) -> list[StoredEvent]:
@@ -134,3 +156,32 @@ def running_nats(folder: Path) -> Iterator[NatsServer]:
     finally:
         server.resume()
         server.kill()
+
+
+@contextmanager
+def running_nats_cluster(folder: Path, size: int) -> Iterator[list[NatsServer]]:
+    """Servers that make one cluster, with a leader."""
+    ports = [free_port() for _ in range(size)]
+    routes = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
+    with ExitStack() as stack:
+        servers = []
+        for number, port in enumerate(ports):
+            cluster = ["--cluster_name", "test", "--cluster", f"nats://127.0.0.1:{port}", "--routes", routes]
+            server = NatsServer(folder / f"nats-{number}", further=["-n", f"nats-{number}", *cluster])
+            stack.callback(server.kill)
+            servers.append(server)
+        wait_until(
+            lambda: asyncio.run(_has_leader(servers[0].url)), timeout=30, what="the cluster has a leader"
+        )
+        yield servers
+
+
+async def _has_leader(url: str) -> bool:
+    client = await nats.connect(url, allow_reconnect=False)
+    try:
+        await client.jetstream(timeout=1).account_info()
+    except (nats.errors.Error, nats.js.errors.Error, TimeoutError):
+        return False
+    finally:
+        await client.close()
+    return True

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import grpc
@@ -44,7 +44,7 @@ from support.manifests import (
     port_number,
     selects,
 )
-from support.processes import Process, required, run, wait_until
+from support.processes import Process, is_gone, required, run, wait_until
 
 DOMAIN = "moorage.svc.cluster.local"
 Secrets = Mapping[str, Mapping[str, bytes]]
@@ -61,10 +61,9 @@ _ETC = "passwd group nsswitch.conf host.conf ld.so.cache ld.so.conf ld.so.conf.d
 class Cluster:
     """The pods of a rendering. Addresses in its network: a client's, Prometheus' and the node's own."""
 
-    def __init__(self, folder: Path, manifests: Manifests, secrets: Secrets) -> None:
+    def __init__(self, folder: Path, secrets: Secrets) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.manifests = manifests
         self.secrets = secrets
         self.pods: list[Pod] = []
         self._network = f"10.{random.randrange(128, 255)}.{random.randrange(0, 255)}"
@@ -137,8 +136,9 @@ class Cluster:
     def switch_pid(self) -> int:
         return self._switch.pid
 
-    def start(self, replicas: Mapping[str, int] | None = None) -> None:
+    def start(self, manifests: Manifests, replicas: Mapping[str, int] | None = None) -> None:
         """Start all pods at once, as `kubectl apply` does. `replicas` is for what an autoscaler decides."""
+        self.manifests = manifests
         for workload in self.manifests.workloads:
             name = name_of(workload)
             number = workload["spec"].get("replicas") or (replicas or {})[name]
@@ -246,13 +246,11 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster(
-    folder: Path, manifests: Manifests, secrets: Secrets, *, replicas: Mapping[str, int] | None = None
-) -> Iterator[Cluster]:
+def running_cluster(folder: Path, manifests: Manifests, secrets: Secrets) -> Iterator[Cluster]:
     """A cluster whose pods are all ready."""
-    cluster = Cluster(folder, manifests, secrets)
+    cluster = Cluster(folder, secrets)
     try:
-        cluster.start(replicas)
+        cluster.start(manifests)
         cluster.wait_ready()
         yield cluster
     finally:
@@ -387,7 +385,8 @@ class Pod:
                 lines += [f"mkdir -p .{program}", f"mount -o bind,ro {program} .{program}"]
         if own["readOnlyRootFilesystem"]:
             lines.append("mount -o remount,ro $root")
-        drop = "--no-new-privs --bounding-set=-all --inh-caps=-all"
+        # The end of its parent is asked for again: a process that changes its user forgets it.
+        drop = "--pdeathsig KILL --no-new-privs --bounding-set=-all --inh-caps=-all"
         user_and_groups = f"--reuid={user} --regid={group} --groups={fs_group}"
         lines.append(f'exec chroot $root setpriv {user_and_groups} {drop} -- "$@"')
         return "\n".join(lines) + "\n"
@@ -557,6 +556,10 @@ class Pod:
     def kill(self) -> None:
         if self.running():
             assert self._process is not None
+            # The first process of its namespace, with which all others end.
+            for first in psutil.Process(self._process.pid).children():
+                first.kill()
+                wait_until(partial(is_gone, first), timeout=10, what=f"{self.name} is gone")
             self._process.kill()
         if self._pause.running():
             self._pause.kill()

@@ -6,6 +6,10 @@ import os
 import ssl
 from pathlib import Path
 
+import yaml
+
+from moorage.config import parse
+from moorage.rpc import Security
 from moorage.rpc.security import identity
 from moorage.tls.authority import Authority
 
@@ -47,6 +51,13 @@ class Certificates:
         """What `services.tls` says."""
         pair = {"certificate": f"{self.folder}/{{service}}.crt", "key": f"{self.folder}/{{service}}.key"}
         return {**pair, "ca": str(self.ca)}
+
+    def security(self, service: str) -> Security:
+        """What a service makes of its certificate. Raises ConfigurationError."""
+        document = {"version": 0.1, "storage": "inmemory", "services": {"tls": self.services()}}
+        found = Security.of(parse(yaml.safe_dump(document), {}), service)
+        assert found is not None
+        return found
 
     def client(self, name: str | None = None) -> ssl.SSLContext:
         """What a client of this authority's servers uses; with a name, it shows that certificate."""

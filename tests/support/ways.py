@@ -1,7 +1,8 @@
 """The ways that bytes and look-ups can take: MOORAGE_WAY chooses one for the whole run.
 
 `lent` is what a registry on one host does by itself. `spliced` is what one does whose services are on several
-hosts, `plain` what is left where neither can be had: all bytes through gRPC, and nothing kept in memory.
+hosts (those of the gateway's tests over mutual TLS), `plain` what is left where neither can be had: all bytes
+through gRPC, and nothing kept in memory.
 `tls` ends TLS in the gateway, whose connections cannot be lent either.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import subprocess
 import sys
@@ -59,6 +60,18 @@ def test_what_it_prints_is_a_configuration(made) -> None:
     config = parse(yaml.safe_dump({"version": 0.1, "storage": "inmemory", **yaml.safe_load(section)}), {})
     assert config.http.tls.certificate == f"{folder}/listener.crt"
     assert config.services.tls.of_service("blob") == (f"{folder}/blob.crt", f"{folder}/blob.key")
+
+
+def test_programs_are_told_in_json(tmp_path: Path) -> None:
+    result = certs(tmp_path / "tls", "--json")
+    assert result.returncode == 0, result.stderr
+    listed = {each["name"]: each for each in json.loads(result.stdout)}
+    assert set(listed) == set(NAMES)
+    assert listed["listener"]["hosts"] == ["localhost", "127.0.0.1"]
+    for each in listed.values():
+        assert each["made"] is True
+        assert Path(each["certificate"]).is_file()
+        assert Path(each["key"]).is_file()
 
 
 def test_nothing_is_overwritten(made) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -219,6 +222,43 @@ def test_distribution_s_command_serves_a_configuration(registry: Run, tmp_path: 
         assert (result.returncode, result.stdout) == (2, "")
         assert result.stderr.startswith("moorage: log.level: ")
     assert registry("serve", "a", "b").returncode == 2
+
+
+def test_distribution_s_command_collects_garbage_and_a_terminal_sees_how_far_it_is(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text(f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}}}\n")
+    ours, theirs = pty.openpty()
+    variables = {
+        "MOORAGE_DATA_DIR": str(tmp_path / "data"),
+        "REGISTRY_SERVICES_METADATA_ADDR": f"unix://{tmp_path}/nobody.sock",
+        "TERM": "xterm",
+    }
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("registry"), "garbage-collect", "--dry-run", config],
+        env={name: value for name, value in environment.items() if name != "NO_COLOR"} | variables,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )
+    os.close(theirs)
+    drawn = bytearray()
+
+    def draw() -> None:
+        with contextlib.suppress(OSError):  # how the other end of a terminal closes
+            while piece := os.read(ours, 4096):
+                drawn.extend(piece)
+
+    reader = threading.Thread(target=draw)
+    reader.start()
+    out, _ = process.communicate(timeout=60)
+    reader.join()
+    os.close(ours)
+    assert process.returncode == 0, drawn.decode()
+    assert "0 blobs marked, 0 blobs and 0 manifests eligible for deletion" in out
+    assert "collecting garbage" not in out
+    assert "collecting garbage" in drawn.decode()
 
 
 @pytest.mark.parametrize("verb", [["serve", "notifier"], ["serve", "blob"], ["up"]])

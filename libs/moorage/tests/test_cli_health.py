@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import sys
@@ -46,6 +47,16 @@ async def test_a_service_is_healthy_while_it_says_serving(metadata: tuple[RpcSer
     assert await health("metadata", **variables) == (0, "metadata is healthy\n", "")
     await server.serving(False)
     assert await health("metadata", **variables) == (1, "", "moorage: metadata is not healthy\n")
+
+
+async def test_the_answer_is_json_for_programs(metadata: tuple[RpcServer, str]) -> None:
+    server, address = metadata
+    variables = {"REGISTRY_SERVICES_METADATA_ADDR": address}
+    for healthy, expected in ((True, 0), (False, 1)):
+        await server.serving(healthy)
+        status, out, error = await health("metadata", "--json", **variables)
+        assert (status, error) == (expected, "")
+        assert json.loads(out) == {"service": "metadata", "healthy": healthy}
 
 
 async def test_a_service_with_a_name_is_asked_on_this_host() -> None:

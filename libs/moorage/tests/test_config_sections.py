@@ -268,7 +268,7 @@ def test_services_meet_at_unix_sockets_by_default() -> None:
     assert services.metadata.addr == "unix:///run/moorage/metadata.sock"
     assert services.notifier.addr == "unix:///run/moorage/notifier.sock"
     assert services.nats.url == "nats://127.0.0.1:4222"
-    assert (services.timeout, services.blobtimeout) == (30.0, 300.0)
+    assert (services.timeout, services.blobtimeout, services.grace) == (30.0, 300.0, 2.5)
 
 
 def test_a_unix_address_gives_its_path() -> None:

@@ -160,3 +160,49 @@ def test_another_subject_is_refused(text: str) -> None:
 
 def test_a_message_carries_the_events_id() -> None:
     assert message_headers(PUSH)["Nats-Msg-Id"] == PUSH.id
+
+
+def test_an_envelope_is_indented_as_the_library_s_encoder_does_it() -> None:
+    others = {
+        "annotations": {'ä<\u2028"\\': "b\n\x01"},
+        "n": None,
+        "t": True,
+        "f": 1.5,
+        "e": {},
+        "l": [],
+        "m": [1],
+    }
+    event = Event("an-id", 1, "push", Target("app", references=(Descriptor("a/b", "d", 3, others),)))
+    for events in ([], [event], [event, PUSH]):
+        document = {"events": [each.document() for each in events]}
+        expected = json.dumps(document, ensure_ascii=False, indent=3)
+        assert json.loads(envelope(events)) == document
+        assert envelope(events).decode().replace("\\u003c", "<").replace("\\u2028", "\u2028") == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-02-30T00:00:00Z",
+        "2026-01-01T24:00:00Z",
+        "2026-01-01T00:60:00Z",
+        "2026-13-01T00:00:00Z",
+        "2026-01-01",
+    ],
+)
+def test_a_time_that_there_is_not_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        parse_timestamp(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "nanoseconds"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("2023-11-14T22:13:20.000000001Z", 1_700_000_000_000_000_001),
+        ("2023-11-15T00:13:20.5+02:00", 1_700_000_000_500_000_000),
+        ("2024-02-29T23:59:59Z", 1_709_251_199_000_000_000),
+    ],
+)
+def test_a_time_is_read_to_the_nanosecond(text: str, nanoseconds: int) -> None:
+    assert parse_timestamp(text) == nanoseconds

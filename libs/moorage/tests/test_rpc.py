@@ -141,6 +141,28 @@ async def test_health_and_reflection_are_served(tmp_path: Path) -> None:
     await server.stop(0)
 
 
+async def test_a_service_that_cannot_do_its_work_is_alive_all_the_same(tmp_path: Path) -> None:
+    address = Address.parse(f"unix://{tmp_path}/s.sock")
+    server = RpcServer(address)
+    await server.start()
+    channel = open_channel(address)
+    stub = health_pb2_grpc.HealthStub(channel)
+    states = health_pb2.HealthCheckResponse
+    try:
+        for ready, state in (
+            (False, states.NOT_SERVING),
+            (True, states.SERVING),
+            (False, states.NOT_SERVING),
+        ):
+            await server.serving(ready)
+            assert (await stub.Check(health_pb2.HealthCheckRequest(), timeout=10)).status == state
+            alive = await stub.Check(health_pb2.HealthCheckRequest(service="liveness"), timeout=10)
+            assert alive.status == states.SERVING
+    finally:
+        await channel.close(None)
+        await server.stop(0)
+
+
 async def test_the_socket_is_ours_alone(store, tmp_path: Path) -> None:
     assert (tmp_path / "run/blob.sock").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import moorage.v1.blob_pb2
 import moorage.v1.event_pb2
 import moorage.v1.metadata_pb2  # noqa: F401  its descriptors
-from moorage.config import Configuration, ConfigurationError, parse
+from moorage.config import ConfigurationError
 from moorage.rpc import Address, RpcServer, Security, open_channel
 from moorage.rpc.security import CALLERS
 from moorage.v1 import blob_pb2, blob_pb2_grpc
@@ -47,17 +48,6 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return made
 
 
-def configuration(certificates: Certificates) -> Configuration:
-    tls = ", ".join(f"{key}: '{value}'" for key, value in certificates.services().items())
-    return parse(f"version: 0.1\nstorage: inmemory\nservices: {{tls: {{{tls}}}}}\n", {})
-
-
-def security(certificates: Certificates, service: str) -> Security:
-    found = Security.of(configuration(certificates), service)
-    assert found is not None
-    return found
-
-
 @asynccontextmanager
 async def blob_service(of: Security) -> AsyncIterator[Address]:
     address = Address.parse(f"127.0.0.1:{free_port()}")
@@ -76,7 +66,7 @@ async def blob_service(of: Security) -> AsyncIterator[Address]:
 
 @pytest.fixture
 async def serving(certificates) -> AsyncIterator[Address]:
-    async with blob_service(security(certificates, "blob")) as address:
+    async with blob_service(certificates.security("blob")) as address:
         yield address
 
 
@@ -93,16 +83,23 @@ async def get(address: Address, of: Security | None, *, to: str = "blob") -> grp
 
 
 async def test_a_service_that_may_call_is_answered(serving, certificates) -> None:
-    assert await get(serving, security(certificates, "metadata")) is grpc.StatusCode.OK
+    assert await get(serving, certificates.security("metadata")) is grpc.StatusCode.OK
+
+
+async def test_a_service_whose_address_was_found_under_a_name_is_called_by_that_of_its_certificate(
+    serving, certificates
+) -> None:
+    found = replace(serving, name="blob-service")
+    assert await get(found, certificates.security("metadata")) is grpc.StatusCode.OK
 
 
 @pytest.mark.parametrize("service", ["gateway", "notifier", "blob"])
 async def test_a_service_that_may_not_is_refused(serving, certificates, service: str) -> None:
-    assert await get(serving, security(certificates, service)) is grpc.StatusCode.PERMISSION_DENIED
+    assert await get(serving, certificates.security(service)) is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_a_stream_is_refused_as_well(serving, certificates) -> None:
-    channel = open_channel(serving, security(certificates, "notifier"), to="blob")
+    channel = open_channel(serving, certificates.security("notifier"), to="blob")
     call = blob_pb2_grpc.BlobStoreStub(channel).Read(blob_pb2.ReadRequest(), timeout=5)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
@@ -125,29 +122,29 @@ async def test_another_authority_s_certificate_gets_nowhere(serving, certificate
     stranger.of_services("metadata")
     # It believes the service, but is not believed.
     (stranger.folder / "ca.crt").write_bytes(certificates.ca.read_bytes())
-    assert await get(serving, security(stranger, "metadata")) is grpc.StatusCode.UNAVAILABLE
+    assert await get(serving, stranger.security("metadata")) is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_a_server_that_is_another_service_is_not_called(certificates) -> None:
-    async with blob_service(security(certificates, "notifier")) as address:
-        assert await get(address, security(certificates, "metadata")) is grpc.StatusCode.UNAVAILABLE
-        assert await get(address, security(certificates, "metadata"), to="notifier") is grpc.StatusCode.OK
+    async with blob_service(certificates.security("notifier")) as address:
+        assert await get(address, certificates.security("metadata")) is grpc.StatusCode.UNAVAILABLE
+        assert await get(address, certificates.security("metadata"), to="notifier") is grpc.StatusCode.OK
 
 
 async def test_every_service_may_ask_for_another_s_health(serving, certificates) -> None:
-    async with open_channel(serving, security(certificates, "notifier"), to="blob") as channel:
+    async with open_channel(serving, certificates.security("notifier"), to="blob") as channel:
         answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_a_unix_socket_has_permissions_instead(certificates, tmp_path: Path) -> None:
-    server = RpcServer(Address(path=tmp_path / "s" / "blob.sock"), security(certificates, "blob"))
+    server = RpcServer(Address(path=tmp_path / "s" / "blob.sock"), certificates.security("blob"))
     await server.start()
     try:
         assert (tmp_path / "s").stat().st_mode & 0o777 == 0o700
         assert (tmp_path / "s" / "blob.sock").stat().st_mode & 0o777 == 0o600
         address = Address(path=tmp_path / "s" / "blob.sock")
-        async with open_channel(address, security(certificates, "gateway"), to="blob") as channel:
+        async with open_channel(address, certificates.security("gateway"), to="blob") as channel:
             await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
     finally:
         await server.stop(0)
@@ -163,7 +160,7 @@ def changing(tmp_path: Path) -> Certificates:
 async def test_both_sides_change_to_a_new_authority_and_calls_under_way_go_on(
     changing, tmp_path: Path
 ) -> None:
-    server, caller = security(changing, "blob"), security(changing, "gateway")
+    server, caller = changing.security("blob"), changing.security("gateway")
     async with blob_service(server) as address, open_channel(address, caller, to="blob") as channel:
         stub = blob_pb2_grpc.BlobStoreStub(channel)
         call = stub.Read(blob_pb2.ReadRequest(), timeout=30)
@@ -206,7 +203,7 @@ def test_a_file_that_is_missing_is_named(changing, damage: str) -> None:
     (changing.folder / damage).unlink()
     key = {"blob.crt": "certificate", "blob.key": "key", "ca.crt": "ca[0]"}[damage]
     with pytest.raises(ConfigurationError) as caught:
-        Security.of(configuration(changing), "blob")
+        changing.security("blob")
     path = changing.folder / damage
     assert str(caught.value) == f"services.tls.{key}: {path} cannot be read: No such file or directory"
 
@@ -223,6 +220,6 @@ def test_it_is_said_of_the_whole_contract_who_may_call_it() -> None:
 
 
 async def test_a_part_of_which_it_is_not_said_is_not_served(certificates) -> None:
-    server = RpcServer(Address.parse(f"127.0.0.1:{free_port()}"), security(certificates, "blob"))
+    server = RpcServer(Address.parse(f"127.0.0.1:{free_port()}"), certificates.security("blob"))
     with pytest.raises(ValueError, match="who may call"):
         server.add("moorage.v1.Unheard", lambda _: None)

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from moorage.channel import Tunnel, Tunnels, answer, dial
-from moorage.config import parse
 from moorage.rpc import Security
 from moorage.rpc.security import ForbiddenCallError, check_data_port_caller
 from support.tls import Certificates
@@ -27,14 +26,6 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     made = Certificates(tmp_path_factory.mktemp("services"))
     made.of_services(*SERVICES)
     return made
-
-
-def security(certificates: Certificates, service: str) -> Security:
-    tls = ", ".join(f"{key}: '{value}'" for key, value in certificates.services().items())
-    config = parse(f"version: 0.1\nstorage: inmemory\nservices: {{tls: {{{tls}}}}}\n", {})
-    found = Security.of(config, service)
-    assert found is not None
-    return found
 
 
 async def connected() -> tuple[socket.socket, socket.socket]:
@@ -73,7 +64,7 @@ async def tunnelled(
     certificates: Certificates,
 ) -> AsyncIterator[tuple[socket.socket, socket.socket, Tunnel]]:
     """The two sockets that stand for a tunnel, and its gateway's end."""
-    ends = await handshaken(security(certificates, "gateway"), security(certificates, "blob"))
+    ends = await handshaken(certificates.security("gateway"), certificates.security("blob"))
     tunnels = Tunnels()
     near, far = (tunnels.near_end(end) for end in ends)
     try:
@@ -153,7 +144,7 @@ async def test_a_connection_that_was_cut_off_does_not_go_on(certificates) -> Non
 
 
 async def test_the_names_in_the_other_s_certificate_are_told(certificates) -> None:
-    ends = await handshaken(security(certificates, "gateway"), security(certificates, "blob"))
+    ends = await handshaken(certificates.security("gateway"), certificates.security("blob"))
     assert [end.names for end in ends] == [{"blob.moorage"}, {"gateway.moorage"}]
     for end in ends:
         end.abort()
@@ -170,20 +161,20 @@ def test_a_data_port_takes_gateways_only(service: str) -> None:
 
 async def test_a_gateway_talks_to_blob_services_only(certificates) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
-        await handshaken(security(certificates, "gateway"), security(certificates, "metadata"))
+        await handshaken(certificates.security("gateway"), certificates.security("metadata"))
 
 
 async def test_who_is_of_another_authority_gets_nowhere(certificates, tmp_path: Path) -> None:
     stranger = Certificates(tmp_path / "stranger")
     stranger.of_services("gateway", "blob")
     with pytest.raises(ssl.SSLError):
-        await handshaken(security(stranger, "gateway"), security(certificates, "blob"))
+        await handshaken(stranger.security("gateway"), certificates.security("blob"))
     with pytest.raises(ssl.SSLError):
-        await handshaken(security(certificates, "gateway"), security(stranger, "blob"))
+        await handshaken(certificates.security("gateway"), stranger.security("blob"))
 
 
 async def test_a_handshake_that_does_not_come_is_given_up(certificates) -> None:
     near, far = await connected()
     with near, pytest.raises(OSError):  # noqa: PT011  ConnectionAbortedError or TimeoutError
         async with asyncio.timeout(SECONDS):
-            await answer(far, security(certificates, "blob").server_context, seconds=0.2)
+            await answer(far, certificates.security("blob").server_context, seconds=0.2)

@@ -14,7 +14,7 @@ import pytest
 
 import api_gateway.events.outbox
 import api_gateway.events.pulls
-from support.nats import NatsServer, running_nats
+from support.nats import NatsServer, running_nats, running_nats_cluster
 from support.processes import free_port, wait_until
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -300,3 +300,26 @@ def test_a_stream_that_is_full_and_refuses_sends_events_to_the_outbox(
     assert len(nats_server.events()) == 4
     asyncio.run(change(100))
     assert tags_pushed(nats_server, repository, 4) == [f"v{number}" for number in range(4)]
+
+
+def test_in_a_cluster_each_event_is_on_as_many_servers_as_configured(
+    start_registry: Callable, tmp_path: Path, repository: str
+) -> None:
+    with running_nats_cluster(tmp_path, 3) as servers:
+        registry = start_registry(
+            notifications={
+                "events": {"publish": True},
+                "outbox": {"path": str(tmp_path / "outbox")},
+                "stream": {"replicas": 3},
+            },
+            services={"nats": {"url": servers[0].url}},
+        )
+        _, content = registry.push_image(repository, "v0")
+        wait_until(lambda: len(servers[0].events()) == 3, timeout=30, what="the stream is there")
+        assert servers[0].replicas() == 3
+        # Two of three are enough, whichever it is that leads.
+        servers[2].kill()
+        for number in range(1, 6):
+            assert registry.put_manifest(repository, f"v{number}", content).status_code == 201
+        servers[2].start()
+        assert tags_pushed(servers[0], repository, 6) == [f"v{number}" for number in range(6)]

@@ -319,6 +319,15 @@ def test_a_manifest_that_is_too_large_is_counted(registry) -> None:
     assert answer.status_code == 413
 
 
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+def test_a_blob_that_is_too_large_is_counted(start_registry, repository: str, method: str) -> None:
+    registry = start_registry(http={"limits": {"uploadsize": 1000}})
+    location = registry.start_upload(repository).headers["location"]
+    query = f"&digest=sha256:{'0' * 64}" if method == "PUT" else ""
+    with counted("uploadsize"):
+        assert registry.client.request(method, location + query, content=bytes(1001)).status_code == 413
+
+
 # Requests
 
 

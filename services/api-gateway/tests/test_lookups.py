@@ -44,7 +44,7 @@ async def lookups(played_metadata, metadata_channel, memory: Memory):
     played_metadata.answer = lambda query: (
         blob_answer() if query.HasField("blob") else manifest_answer(query.manifest.reference.tag.encode())
     )
-    lookups = Lookups(metadata_channel, memory, timeout=5)
+    lookups = Lookups(metadata_channel, memory, timeout=5, grace=2.5)
     yield lookups
     await lookups.close()
 
@@ -154,7 +154,7 @@ async def test_a_call_that_fails_fails_all_who_wait_and_the_next_one_is_made(
 async def test_a_call_that_takes_too_long_is_unavailable(played_metadata, metadata_channel, memory) -> None:
     played_metadata.answer = lambda query: manifest_answer()
     played_metadata.may_answer.clear()
-    lookups = Lookups(metadata_channel, memory, timeout=0.2)
+    lookups = Lookups(metadata_channel, memory, timeout=0.2, grace=2.5)
     with pytest.raises(RegistryError) as raised:
         await lookups.manifest("a", "v1", "")
     assert raised.value.code is ErrorCode.UNAVAILABLE

@@ -268,7 +268,7 @@ def test_a_completed_response_is_logged_with_what_it_was_about(registry, reposit
     line = logged(registry, repository, {"User-Agent": "docker/1\r2"[:8]})
     assert line["event"] == "response completed with error"
     assert line["log_level"] == "info"
-    assert (line["err.code"], line["http.response.status"]) == ("name_unknown", 404)
+    assert (line["err.code"], line["http.response.status"]) == ("name unknown", 404)
     assert line["vars.name"] == repository
     assert line["http.request.useragent"] == "docker/1"
 

@@ -7,7 +7,6 @@ import contextlib
 import json
 import signal
 import ssl
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -23,6 +22,7 @@ from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
+import support.nats
 from moorage.config import Configuration, parse
 from moorage.config.events import Stream
 from moorage.events import Event, Source, Target
@@ -37,17 +37,14 @@ from support.commands import Command
 from support.registry import clean_environment
 from support.subscriber import Subscriber, subscribing
 
-NATS_SERVER = Path(sys.executable).parent / "nats-server"
-
 
 class NatsServer:
-    """One nats-server with JetStream. It keeps its port and its data when it is started again."""
+    """One nats-server, which does not hold up the event loop of a test, and may ask for a password."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = -1
+    def __init__(self, server: support.nats.NatsServer) -> None:
+        self._server = server
+        self.port = server.port
         self.password = ""
-        self._process: asyncio.subprocess.Process | None = None
 
     @property
     def url(self) -> str:
@@ -55,36 +52,18 @@ class NatsServer:
         return f"nats://{credentials}127.0.0.1:{self.port}"
 
     async def start(self, *, jetstream: bool = True) -> None:
-        arguments = ["-a", "127.0.0.1", "-p", str(self.port), "--ports_file_dir", str(self.folder)]
-        arguments += ["-js", "-sd", str(self.folder / "data")] if jetstream else []
-        arguments += ["--user", "moorage", "--pass", self.password] if self.password else []
-        for old in self.folder.glob("*.ports"):
-            old.unlink()
-        self._process = await asyncio.create_subprocess_exec(
-            NATS_SERVER, *arguments, stderr=asyncio.subprocess.DEVNULL
-        )
-        ports = self.folder / f"nats-server_{self._process.pid}.ports"
-        async with asyncio.timeout(20):
-            while not (ports.exists() and ports.read_text()):
-                assert self._process.returncode is None, "nats-server ended at once"
-                await asyncio.sleep(0.02)
-        self.port = int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
+        login = ("--user", "moorage", "--pass", self.password) if self.password else ()
+        await asyncio.to_thread(self._server.start, *login, jetstream=jetstream)
 
     async def kill(self) -> None:
         """As a crash would."""
-        assert self._process is not None
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGKILL)
-        await self._process.wait()
+        await asyncio.to_thread(self._server.kill)
 
 
 @pytest.fixture
 async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
     """A running nats-server."""
-    folder = tmp_path / "nats"
-    folder.mkdir()
-    server = NatsServer(folder)
-    await server.start()
+    server = NatsServer(await asyncio.to_thread(support.nats.NatsServer, tmp_path / "nats"))
     yield server
     await server.kill()
 

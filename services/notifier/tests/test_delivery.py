@@ -577,3 +577,13 @@ async def test_an_endpoint_that_only_one_notifier_knows_is_delivered_to_whatever
     await delivering.publish(delivering.event())
     for subscriber in subscribers:
         await subscriber.has(1)
+
+
+async def test_the_largest_batch_is_filled_while_another_one_is_under_way(delivering) -> None:
+    subscriber = await delivering.subscriber()
+    await delivering.publish(*(delivering.event(f"app{number % 40}") for number in range(600)))
+    await delivering.notifier(
+        {"url": subscriber.url, "timeout": "5s", "batch": {"events": 256, "wait": "3s"}}
+    )
+    await subscriber.until(lambda: len(subscriber.ids) == 600)
+    assert [len(request.events) for request in subscriber.requests] == [256, 256, 88]

@@ -317,3 +317,14 @@ async def test_a_tail_whose_broker_goes_ends_with_a_word(delivering) -> None:
     await delivering.broker.kill()
     assert await asyncio.to_thread(command.wait) == 1
     assert command.err.startswith("moorage: the broker failed: ")
+
+
+async def test_a_broker_that_refuses_is_told_and_its_password_is_not(delivering) -> None:
+    await delivering.broker.kill()
+    delivering.broker.password = "wr0ng-w0rd"
+    delivering.config()
+    delivering.broker.password = "right"
+    await delivering.broker.start()
+    _, err = await delivering.command("dead-letters", status=1)
+    assert "uthorization" in err
+    assert "w0rd" not in err

@@ -98,7 +98,7 @@ async def opened(
         memory = Memory(config.services.gateway.memory)
         if memory.is_on:
             await stack.enter_async_context(holding(channel, memory))
-        lookups = Lookups(channel, memory, timeout=config.services.timeout)
+        lookups = Lookups(channel, memory, timeout=config.services.timeout, grace=config.services.grace)
         stack.push_async_callback(lookups.close)
         if health is None:
             health = HealthState()
@@ -116,7 +116,7 @@ async def opened(
         if limit_memory is None:
             limit_memory = LimitMemory.alone(http.limits)
         parts = Parts(
-            metadata=MetadataClient(channel, timeout=config.services.timeout),
+            metadata=MetadataClient(channel, timeout=config.services.timeout, grace=config.services.grace),
             lookups=lookups,
             memory=memory,
             instances=instances,

@@ -109,7 +109,8 @@ def _log_completion(record: RequestRecord, scope: Scope, level: int, completed: 
     if error is None:
         log.log(level, "response completed" if completed else "client went away", **fields)
         return
-    fields["err.code"] = error.code.name.lower()
+    # As distribution writes it: "manifest unknown".
+    fields["err.code"] = error.code.name.lower().replace("_", " ")
     fields["err.message"] = error.entries[0].message or error.code.message
     if error.entries[0].detail is not None:
         fields["err.detail"] = error.entries[0].detail

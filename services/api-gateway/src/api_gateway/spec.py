@@ -45,8 +45,9 @@ configures. `Host` must be there once and name a host, otherwise the answer is 4
 access that stands with its method, such as `repository:<name>:pull`; a method of which none is named needs
 valid credentials alone. Credentials that are missing, wrong, or do not allow it are answered with 401 and
 `WWW-Authenticate`, before anything is looked up; the envelope's detail lists what was asked for. What is
-named as optional is part of the challenge too, but a request is answered without it, in another way. While
-too many passwords wait to be checked the answer is 429.
+named as optional is part of the challenge too, but a request is answered without it, in another way. After
+too many wrong passwords, and while too many wait to be checked, the answer is 429 with `Retry-After`. Open to
+everybody are `/`, `/openapi.json` and, of a registry that is its own token service, the paths of that.
 
 **URLs in answers** (`Location`) begin with `http.host` when it is configured. Otherwise their origin is the
 one that the client used: the request's `Host`, or what a proxy says in `Forwarded`, or `X-Forwarded-Proto`

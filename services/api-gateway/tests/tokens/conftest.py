@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bcrypt
 import httpx
 import pytest
+
+from support.accounts import write_accounts
 
 PASSWORDS = {"ada": "lovelace's", "grace": "hopper: with a colon", "ci": "robot", "ünal": "größe"}
 GROUPS = {"developers": ["ada", "grace"]}
@@ -23,17 +24,6 @@ RULES = [
     {"subjects": ["user:ci"], "repositories": ["release/**"], "actions": ["pull", "create"]},
     {"subjects": ["user:grace"], "repositories": ["**"], "actions": ["pull", "push", "delete", "catalog"]},
 ]
-
-
-def hashed(password: str) -> str:
-    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
-
-
-def _write_accounts(path: Path, passwords: Mapping[str, str]) -> None:
-    """Write the file as an editor does: another one in its place."""
-    new = path.with_suffix(".new")
-    new.write_text("".join(f"{user}:{hashed(password)}\n" for user, password in passwords.items()))
-    new.replace(path)
 
 
 class Client:
@@ -66,9 +56,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def accounts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("accounts") / "htpasswd"
-    _write_accounts(path, PASSWORDS)
-    return path
+    return write_accounts(tmp_path_factory.mktemp("accounts") / "htpasswd", PASSWORDS)
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +80,3 @@ def registry(start_registry: Callable[..., Any], server_settings: dict[str, Any]
 @pytest.fixture
 def client(registry: Any) -> Client:
     return Client(registry.client)
-
-
-@pytest.fixture(scope="session")
-def write_accounts() -> Callable[[Path, Mapping[str, str]], None]:
-    """`write_accounts(path, {"ada": "password"})`: an htpasswd file."""
-    return _write_accounts

@@ -7,7 +7,7 @@ started; here it is the time since anything was last written to it, so a slow pu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -50,6 +50,10 @@ class PurgeSummary:
     complete: bool = True
 
 
+def _nobody_watches(_key: UploadKey) -> None:
+    """Whoever runs it sees the summary."""
+
+
 class UploadPurger:
     """Removes the uploads to which nothing was written for `age` seconds, leftovers of uploads included.
 
@@ -62,13 +66,17 @@ class UploadPurger:
         self._age = timedelta(seconds=age)
         self._dry_run = dry_run
 
-    async def run(self) -> PurgeSummary:
-        """Look at every upload once. What cannot be looked at or removed is logged, and counted as failed."""
+    async def run(self, looking_at: Callable[[UploadKey], None] = _nobody_watches) -> PurgeSummary:
+        """Look at every upload once. What cannot be looked at or removed is logged, and counted as failed.
+
+        `looking_at` is told of each.
+        """
         summary = PurgeSummary()
         before = datetime.now(UTC) - self._age
         try:
             async for key in self._found():
                 summary.found += 1
+                looking_at(key)
                 await self._consider(key, before, summary)
         except StorageError as error:
             summary.complete = False

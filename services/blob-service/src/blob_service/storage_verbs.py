@@ -14,6 +14,7 @@ import typer
 
 from moorage.cli.failures import FAILURE, complain, failures
 from moorage.cli.options import ConfigPath, duration, set_up_logging
+from moorage.cli.progress import Step, progress
 from moorage.config import Configuration, load
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ async def _check(config: Configuration, *, repair: bool, as_json: bool, older_th
     driver = factory.create(config.storage.driver_name, config.storage.driver_parameters)
     try:
         async with aclosing(driver.check(repair=repair, older_than=older_than)) as findings:
-            found, repaired = await _print(findings, as_json=as_json)
+            with progress("checking the storage; findings:", wanted=not as_json) as step:
+                found, repaired = await _print(findings, step, as_json=as_json)
     except StorageError as error:
         complain(str(error))
         return False
@@ -76,10 +78,11 @@ async def _check(config: Configuration, *, repair: bool, as_json: bool, older_th
     return found == repaired
 
 
-async def _print(findings: AsyncIterable[Finding], *, as_json: bool) -> tuple[int, int]:
+async def _print(findings: AsyncIterable[Finding], step: Step, *, as_json: bool) -> tuple[int, int]:
     found = repaired = 0
     async for finding in findings:
         found += 1
+        step(finding.subject)
         repaired += finding.repaired
         if as_json:
             _print_json(asdict(finding))

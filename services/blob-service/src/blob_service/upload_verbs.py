@@ -11,6 +11,7 @@ import typer
 
 from moorage.cli.failures import FAILURE, failures
 from moorage.cli.options import AsJSON, ConfigPath, duration, log_warnings, print_json, set_up_logging
+from moorage.cli.progress import Step, progress
 from moorage.config import Configuration, ConfigurationError, load
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def purge(
             raise ConfigurationError("storage.inmemory", "only the blob service itself can reach its memory")
         if age is None:
             age = config.storage.maintenance.uploadpurging.age
-        summary = asyncio.run(_purge(config, age, dry_run))
+        with progress("looking at uploads", wanted=not as_json) as step:
+            summary = asyncio.run(_purge(config, age, dry_run, step))
         if as_json:
             print_json({**asdict(summary), "dry_run": dry_run})
         else:
@@ -64,7 +66,7 @@ def purge(
             raise typer.Exit(FAILURE)
 
 
-async def _purge(config: Configuration, age: float, dry_run: bool) -> PurgeSummary:
+async def _purge(config: Configuration, age: float, dry_run: bool, step: Step) -> PurgeSummary:
     # What the drivers need is loaded only here.
     from blob_service.blobs import Blobs
     from blob_service.hashing import new_executor
@@ -76,6 +78,7 @@ async def _purge(config: Configuration, age: float, dry_run: bool) -> PurgeSumma
     try:
         with new_executor() as executor:
             uploads = Uploads(driver, Blobs(driver, executor), executor)
-            return await UploadPurger(driver, uploads, age=age, dry_run=dry_run).run()
+            purger = UploadPurger(driver, uploads, age=age, dry_run=dry_run)
+            return await purger.run(lambda key: step(key.repository))
     finally:
         await driver.close()

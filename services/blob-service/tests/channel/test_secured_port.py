@@ -12,7 +12,6 @@ from prometheus_client import REGISTRY
 
 from blob_service.channel import server as server_module
 from moorage.channel import Tunnels, dial
-from moorage.config import parse
 from moorage.rpc import Security
 from moorage.v1 import blob_pb2
 from support.tls import Certificates
@@ -27,19 +26,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return made
 
 
-def security(certificates: Certificates, service: str) -> Security:
-    tls = ", ".join(f"{key}: '{value}'" for key, value in certificates.services().items())
-    found = Security.of(
-        parse(f"version: 0.1\nstorage: inmemory\nservices: {{tls: {{{tls}}}}}\n", {}), service
-    )
-    assert found is not None
-    return found
-
-
 @pytest.fixture
 async def secured(serve_channel, certificates):
     """The data channel on a data port that speaks TLS."""
-    return await serve_channel(tcp=True, security=security(certificates, "blob"))
+    return await serve_channel(tcp=True, security=certificates.security("blob"))
 
 
 @pytest.fixture
@@ -61,7 +51,7 @@ async def connect(channel, tunnels: Tunnels, of: Security):
 async def test_a_gateway_redeems_a_ticket(secured, certificates, tunnels, sends) -> None:
     content = os.urandom(3_000_001)
     loan = sends(await secured.store(content), len(content), (HEAD, 0, len(content)))
-    gateway = await connect(secured, tunnels, security(certificates, "gateway"))
+    gateway = await connect(secured, tunnels, certificates.security("gateway"))
     gateway.lend(blob_pb2.Loan(request_id="test", ticket=secured.contents.tickets.issue(loan)))
     event, _ = await gateway.event(exact=True)
     assert event.WhichOneof("event") == "started"
@@ -80,7 +70,7 @@ async def test_any_other_service_is_cut_off_with_a_ticket_too(
 
     before = refused()
     loan = sends(await secured.store(b"secret"), 6, (HEAD, 0, 6))
-    gateway = await connect(secured, tunnels, security(certificates, service))
+    gateway = await connect(secured, tunnels, certificates.security(service))
     gateway.lend(blob_pb2.Loan(request_id="test", ticket=secured.contents.tickets.issue(loan)))
     assert await gateway.closed()
     assert refused() == before + 1
@@ -113,7 +103,7 @@ async def test_connections_without_a_handshake_have_their_own_bound_and_an_end(
     assert await (await secured.connect()).closed(), "one too many"
     assert all(await asyncio.gather(*(each.closed() for each in silent)))
     await until(lambda: not secured.server._idle)
-    gateway = await connect(secured, tunnels, security(certificates, "gateway"))
+    gateway = await connect(secured, tunnels, certificates.security("gateway"))
     assert await gateway.closed(), "without a ticket in time"
 
 
@@ -122,7 +112,7 @@ async def test_a_renewed_certificate_is_shown_to_the_next_gateway(
 ) -> None:
     own = Certificates(tmp_path / "own")
     own.of_services("gateway", "blob")
-    server, client = security(own, "blob"), security(own, "gateway")
+    server, client = own.security("blob"), own.security("gateway")
     channel = await serve_channel(tcp=True, security=server)
     shown = []
     for _ in range(2):

@@ -19,6 +19,7 @@ import typer
 
 from moorage.cli.failures import FAILURE, complain, failures
 from moorage.cli.options import set_up_logging
+from moorage.cli.progress import Step, progress
 from moorage.config import Configuration, ConfigurationError, data_dir, load
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def garbage_collect(
             quiet=quiet,
         )
         say = _json_line if as_json else _quiet_line if quiet else _line
-        if not asyncio.run(_collect(config, config_path, request, say)):
+        with progress("collecting garbage", wanted=not as_json) as step:
+            collected = asyncio.run(_collect(config, config_path, request, say, step))
+        if not collected:
             raise typer.Exit(FAILURE)
 
 
@@ -88,6 +91,7 @@ async def _collect(
     config_path: Path | None,
     request: CollectGarbageRequest,
     say: Callable[[CollectGarbageResponse], str | None],
+    step: Step,
 ) -> bool:
     """Collect and print; false when it failed, which has been said then."""
     from moorage.errors import RegistryError
@@ -95,12 +99,12 @@ async def _collect(
     try:
         running = await _running(config, os.environ, force=request.force)
         if running is not None:
-            await _ask(running, request, say)
+            await _ask(running, request, say, step)
         else:
             async with _own_services(config, config_path) as address:
                 # Nobody else is there who could push.
                 request.force = True
-                await _ask(address, request, say)
+                await _ask(address, request, say, step)
     except RegistryError as error:
         entry = error.entries[0]
         detail = f": {json.dumps(entry.detail)}" if entry.detail else ""
@@ -113,6 +117,7 @@ async def _ask(
     address: Address,
     request: CollectGarbageRequest,
     say: Callable[[CollectGarbageResponse], str | None],
+    step: Step,
 ) -> None:
     """Have a metadata service collect. Raises RegistryError."""
     from moorage.rpc import open_channel, rpc_errors
@@ -122,6 +127,7 @@ async def _ask(
     try:
         with rpc_errors():
             async for response in MetadataStub(channel).CollectGarbage(request):
+                step(response.repository)
                 if (line := say(response)) is not None:
                     sys.stdout.write(f"{line}\n")
                     sys.stdout.flush()

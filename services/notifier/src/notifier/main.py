@@ -33,7 +33,7 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
         await server.report(WEBHOOKS, all_well)
 
     webhooks = Webhooks(config, report)
-    publish("notifications", lambda: webhooks.document()["notifications"])
+    publish("notifications", webhooks.document)
 
     async def change(connected: bool) -> None:
         jetstream = broker.jetstream

@@ -151,8 +151,6 @@ class Place:
         self._sequencer = Sequencer(delivered + 1, info.num_ack_pending or 0)
         # What was handed out last; 0 where nothing was yet.
         self._last_new = info.delivered.stream_seq if info.delivered else 0
-        if info.config.opt_start_seq and not delivered:
-            self._last_new = info.config.opt_start_seq - 1
         client = self._jetstream._nc
         self._inbox = client.new_inbox()
         self._subscription = await client.subscribe(self._inbox, cb=self._take)
@@ -179,9 +177,6 @@ class Place:
         if self._bookmarks is None:
             return
         bookmark = Bookmark(self._created, info.ack_floor.stream_seq if info.ack_floor else 0)
-        # Where nothing is acknowledged yet, the place begins where it was made to.
-        if not bookmark.sequence and info.config.opt_start_seq:
-            bookmark = Bookmark(self._created, info.config.opt_start_seq - 1)
         now = time.monotonic()
         if bookmark != self._bookmark or now - self._bookmarked > _REFRESHED_AFTER:
             await self._bookmarks.put(self.name.consumer, bookmark)

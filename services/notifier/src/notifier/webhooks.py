@@ -212,8 +212,8 @@ class Webhooks:
         return [webhook.endpoint.name for webhook in self.all if webhook.breaker.is_open]
 
     def document(self) -> dict[str, Any]:
-        """As distribution shows it in `/debug/vars`."""
-        return {"notifications": {"endpoints": [webhook.document() for webhook in self.all]}}
+        """`registry.notifications` as distribution shows it in `/debug/vars`."""
+        return {"endpoints": [webhook.document() for webhook in self.all]}
 
     async def _deliver(self, jetstream: JetStreamContext, ending: asyncio.Event) -> None:
         buckets = await self._opened(jetstream, ending)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from moorage.cli.failures import FAILURE, complain, failures
+from moorage.cli.options import AsJSON, print_json
 
 # Services, and who else calls them.
 _CALLERS = ("gateway", "blob", "metadata", "notifier", "operator")
@@ -25,6 +26,7 @@ def certs(
         ),
     ] = None,
     days: Annotated[int, typer.Option("--days", min=1, max=3650, help="How long they are valid.")] = 365,
+    as_json: AsJSON = False,
 ) -> None:
     """Make a certificate authority, and certificates of it for each service and for the listener.
 
@@ -50,9 +52,19 @@ def certs(
             raise typer.Exit(FAILURE) from error
         for name in missing:
             authority.issue(folder, name, hosts[name], days)
+    if as_json:
+        print_json([_told(folder, name, hosts[name], made=name in missing) for name in hosts])
+        return
     for name in hosts:
         typer.echo(f"{'made' if name in missing else 'kept'}  {folder}/{name}.crt  {', '.join(hosts[name])}")
     typer.echo(_configuration(os.path.abspath(folder)))
+
+
+def _told(folder: Path, name: str, hosts: tuple[str, ...], *, made: bool) -> dict[str, object]:
+    """One certificate for programs."""
+    certificate = os.path.abspath(folder / f"{name}.crt")
+    key = certificate.removesuffix(".crt") + ".key"
+    return {"name": name, "certificate": certificate, "key": key, "hosts": list(hosts), "made": made}
 
 
 def _is_there(folder: Path, name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from moorage.cli.failures import FAILURE, complain, failures
-from moorage.cli.options import ConfigPath, duration
+from moorage.cli.options import AsJSON, ConfigPath, duration, print_json
 from moorage.config import Configuration, load
 from moorage.rpc import Address
 from moorage.supervisor.listener import Listener
@@ -41,6 +41,7 @@ def health(
             metavar="DURATION", parser=duration, help="How long an answer may take.", show_default=True
         ),
     ] = "5s",  # type: ignore[assignment]  # it is parsed
+    as_json: AsJSON = False,
 ) -> None:
     """Ask the service of this host for its health: status 0, or 1 while it cannot do its work.
 
@@ -49,10 +50,15 @@ def health(
     """
     with failures():
         config = load(config_path, os.environ)
-        if not asyncio.run(_is_healthy(service, config, timeout)):
+        healthy = asyncio.run(_is_healthy(service, config, timeout))
+        if as_json:
+            print_json({"service": service, "healthy": healthy})
+        elif healthy:
+            typer.echo(f"{service} is healthy")
+        else:
             complain(f"{service} is not healthy")
+        if not healthy:
             raise typer.Exit(FAILURE)
-    typer.echo(f"{service} is healthy")
 
 
 async def _is_healthy(service: str, config: Configuration, timeout: float) -> bool:

@@ -28,7 +28,8 @@ _DAY = 24 * 60 * 60.0
 
 _LONGEST_TIMEOUT = 60.0
 _LONGEST_WAIT = 60.0
-_MOST_EVENTS = 1000
+# Half of what the notifier holds of an endpoint: one batch is under way while another one comes together.
+_MOST_EVENTS = 256
 _MOST_REQUESTS = 64
 
 # Source: Standard Webhooks, "Signature scheme": a symmetric key has 24 to 64 bytes.

@@ -5,6 +5,7 @@ Source: JSON Schema, draft 2020-12. `x-moorage: true` marks what distribution do
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -17,6 +18,12 @@ from moorage.config.reference import is_own
 from moorage.config.refusals import UNSUPPORTED
 from moorage.config.schema import Shape, fields_of, keyed_fields
 from moorage.config.section import Section
+from moorage.config.values import as_list
+
+# With this key, a section may leave out what it must have otherwise.
+_INSTEAD = {"auth.token.": "server"}
+
+_NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -47,7 +54,10 @@ def _section(section: type[Section], prefix: str) -> dict[str, Any]:
         "additionalProperties": False,
     }
     required = [key for key, field in fields.items() if field.is_required()]
-    if required:
+    if required and prefix in _INSTEAD:
+        instead = {"required": [_INSTEAD[prefix]]}
+        schema |= {"if": {"not": instead}, "then": {"required": required}}
+    elif required:
         schema["required"] = required
     return schema
 
@@ -64,7 +74,7 @@ def _property(
     elif shape.list_of is not None and shape.list_of.section is not None:
         schema = {"type": ["array", "null"], "items": _section(shape.list_of.section, f"{path}[].")}
     else:
-        schema = _resolved(generated, shared)
+        schema = _as_written(_resolved(generated, shared), field)
         schema.pop("default", None)
         if field.default is not None and field.default is not PydanticUndefined:
             schema["default"] = shown(field.default, field)
@@ -74,6 +84,34 @@ def _property(
         schema["description"] = UNSUPPORTED[path].sentence
         schema["deprecated"] = True
     return schema
+
+
+def _as_written(schema: Any, field: FieldInfo) -> dict[str, Any]:
+    """A value's schema as YAML may have it, where it is not what the model keeps.
+
+    A word that looks like a number is one to YAML, and nothing after a key is the same as no key.
+    """
+    written = _nullable(_with_numbers(schema))
+    if schema.get("type") == "array" and any(
+        getattr(each, "func", None) is as_list for each in field.metadata
+    ):
+        written = {"anyOf": [written, _with_numbers(schema["items"])]}
+    return written
+
+
+def _with_numbers(schema: dict[str, Any]) -> dict[str, Any]:
+    words = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    if words is None:
+        return dict(schema)
+    numbers = [float(word) if "." in word else int(word) for word in words if _NUMBER.fullmatch(word)]
+    return {"enum": [*words, *numbers]}
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    kinds = schema.get("type")
+    if "enum" in schema:
+        return {**schema, "enum": [*schema["enum"], None]}
+    return {**schema, "type": [kinds, "null"]} if isinstance(kinds, str) else schema
 
 
 def _resolved(schema: Any, shared: dict[str, Any]) -> Any:

@@ -247,9 +247,10 @@ class NATS(Section):
 
 
 class Services(Section):
-    """`services`. Both times are seconds.
+    """`services`. All times are seconds.
 
-    `timeout` is the deadline of a unary call, and `blobtimeout` how long a stream of bytes may stall.
+    `timeout` is the deadline of a unary call, `blobtimeout` how long a stream of bytes may stall, and `grace`
+    how long a gateway's requests wait for a service that has just gone, as it may only be starting again.
     """
 
     gateway: GatewayService = Field(default_factory=GatewayService)
@@ -259,5 +260,6 @@ class Services(Section):
     nats: NATS = Field(default_factory=NATS)
     timeout: Deadline = 30.0
     blobtimeout: Deadline = 300.0
+    grace: Seconds = 2.5
     insecure: Flag = False
     tls: ServicesTLS = Field(default_factory=ServicesTLS)

@@ -18,6 +18,9 @@ Action = Literal["push", "pull", "mount", "delete"]
 
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
+# A text as a JSON string; it escapes what must be, and nothing else.
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
+
 # What Go's encoder escapes, so that JSON can stand in HTML. None of it occurs in JSON outside of strings.
 _GO_ESCAPES = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -191,7 +194,23 @@ class Event:
 def envelope(events: Iterable[Event]) -> bytes:
     """The body of a notification, byte for byte as distribution writes it: indented by three spaces."""
     document = {"events": [event.document() for event in events]}
-    return json.dumps(document, ensure_ascii=False, indent=3).translate(_GO_ESCAPES).encode()
+    return _indented(document, "\n").translate(_GO_ESCAPES).encode()
+
+
+def _indented(value: Any, newline: str) -> str:
+    """What `json.dumps` says with an indentation of three, which it says in Python, generator by generator.
+
+    `newline` is a line break and the indentation of the value.
+    """
+    if isinstance(value, str):
+        return _quoted(value)
+    if value and isinstance(value, dict | list):
+        inner = f"{newline}   "
+        if isinstance(value, list):
+            return f"[{inner}{f',{inner}'.join([_indented(each, inner) for each in value])}{newline}]"
+        pairs = [f"{_quoted(key)}: {_indented(each, inner)}" for key, each in value.items()]
+        return f"{{{inner}{f',{inner}'.join(pairs)}{newline}}}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _given(document: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from calendar import timegm
+from datetime import datetime
 
 _SECOND = 1_000_000_000
 _TIMESTAMP = re.compile(
@@ -24,7 +25,8 @@ def parse_timestamp(text: str) -> int:
     match = _TIMESTAMP.fullmatch(text)
     if match is None:
         raise ValueError(f"not a timestamp: {text[:64]!r}")
-    seconds = timegm(time.strptime(match[1], "%Y-%m-%dT%H:%M:%S"))
+    # Raises ValueError for a day or an hour that there is not.
+    seconds = timegm(datetime.fromisoformat(match[1]).timetuple())
     if match[3]:
         offset = 3600 * int(match[4]) + 60 * int(match[5])
         seconds -= offset if match[3] == "+" else -offset

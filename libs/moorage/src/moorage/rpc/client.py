@@ -66,10 +66,10 @@ def open_channel(address: Address, security: Security | None = None, *, to: str 
 
     Over TCP, with `security`, it is encrypted, and only the service that is named by `to` is taken for it.
     """
-    options = channel_options(address)
     if security is None or address.path is not None:
-        return grpc.aio.insecure_channel(address.target, options=options)
-    options = (*options, ("grpc.ssl_target_name_override", identity(to)))
+        return grpc.aio.insecure_channel(address.target, options=channel_options(address))
+    # What is called is the name in the certificate, under whatever name the address was found.
+    options = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", identity(to)))
 
     def make() -> Channel:
         return grpc.aio.secure_channel(address.target, security.channel_credentials(), options=options)

@@ -35,13 +35,13 @@ async def up(
     config_path: Path | None,
     data: Path,
     environ: Mapping[str, str],
-    announce: Callable[[str], None],
+    announce: Callable[[str, str], None],
 ) -> bool:
     """Run the broker and the four services until a signal says to stop; True when all of them drained.
 
-    `config` is what `config_path` (None for the embedded default) and `environ` hold. `announce` is given one
-    line once everything is ready. Raises OSError when an address or a folder cannot be had, and StartError
-    when something does not come up.
+    `config` is what `config_path` (None for the embedded default) and `environ` hold. `announce` is given the
+    URL and what the storage is, once everything is ready. Raises OSError when an address or a folder cannot
+    be had, and StartError when something does not come up.
     """
     listener = Listener.of(config)
     listener.check_free()
@@ -51,7 +51,7 @@ async def up(
         supervisor = Supervisor(signals)
         try:
             if await _start(supervisor, config, config_path, folders, environ):
-                announce(f"Moorage is ready at {listener} ({_storage(config)})")
+                announce(str(listener), _storage(config))
                 await supervisor.watch()
         finally:
             log.info("stopping")
@@ -97,4 +97,4 @@ async def _start(
 def _storage(config: Configuration) -> str:
     name = config.storage.driver_name
     root = config.storage.driver_parameters.get("rootdirectory")
-    return f"storage: {name}, {root}" if root else f"storage: {name}"
+    return f"{name}, {root}" if root else name

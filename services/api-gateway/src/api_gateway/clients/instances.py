@@ -52,7 +52,7 @@ class BlobInstance:
         channel = open_channel(address, security, to="blob")
         store, uploads = blob_pb2_grpc.BlobStoreStub(channel), blob_pb2_grpc.UploadsStub(channel)
         data = open_data_channel(address, store, services, security)
-        return cls(address.target, channel, Readiness(channel), store, uploads, data)
+        return cls(address.target, channel, Readiness(channel, grace=services.grace), store, uploads, data)
 
     @property
     def rank(self) -> int:

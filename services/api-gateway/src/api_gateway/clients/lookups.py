@@ -84,14 +84,14 @@ class _Batch:
 
 
 class Lookups:
-    """Finds what repositories hold; `timeout` is a call's deadline in seconds.
+    """Finds what repositories hold; `timeout` and `grace` are as MetadataClient has them.
 
     All raise RegistryError, as `metadata.proto` says for StatBlob and GetManifest.
     """
 
-    def __init__(self, channel: Channel, memory: Memory, *, timeout: float) -> None:
+    def __init__(self, channel: Channel, memory: Memory, *, timeout: float, grace: float) -> None:
         self._stub: metadata_pb2_grpc.MetadataAsyncStub = metadata_pb2_grpc.MetadataStub(channel)
-        self._readiness = Readiness(channel)
+        self._readiness = Readiness(channel, grace=grace)
         self._memory = memory
         self._timeout = timeout
         # Takes look-ups until it is sent.

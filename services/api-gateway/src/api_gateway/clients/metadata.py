@@ -19,15 +19,17 @@ _TAG_PAGE = 100_000
 
 
 class MetadataClient:
-    """Calls Metadata for what changes or lists; `timeout` is a call's deadline in seconds.
+    """Calls Metadata for what changes or lists.
 
+    `timeout` is a call's deadline, and `grace` how long one waits for a service that has just gone, both in
+    seconds.
     What is read again and again is looked up with `Lookups`. All raise RegistryError, as `metadata.proto`
     says.
     """
 
-    def __init__(self, channel: Channel, *, timeout: float) -> None:
+    def __init__(self, channel: Channel, *, timeout: float, grace: float) -> None:
         self._stub: metadata_pb2_grpc.MetadataAsyncStub = metadata_pb2_grpc.MetadataStub(channel)
-        self._readiness = Readiness(channel)
+        self._readiness = Readiness(channel, grace=grace)
         self._timeout = timeout
 
     async def _call(self, method: UnaryMethod[_Request, _Response], request: _Request) -> _Response:

@@ -12,15 +12,15 @@ import grpc
 
 from moorage.rpc import Channel
 
-# Seconds that a call waits for a service that has just gone: a bit more than a channel's longest pause
-# between two attempts to connect.
-GRACE = 2.5
-
 
 class Readiness:
-    """Whether a channel is connected."""
+    """Whether a channel is connected.
 
-    def __init__(self, channel: Channel, *, grace: float = GRACE) -> None:
+    `grace` is how many seconds a call waits for a service that has just gone (`services.grace`): more than
+    its restart takes, and than a channel's longest pause between two attempts to connect.
+    """
+
+    def __init__(self, channel: Channel, *, grace: float) -> None:
         self._channel = channel
         self._grace = grace
         self._gone_since: float | None = None

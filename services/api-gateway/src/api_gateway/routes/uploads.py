@@ -7,8 +7,8 @@ that the blob service is asked to go on from, so of two requests with one URL on
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import NoReturn
 
 import structlog
@@ -19,6 +19,7 @@ from api_gateway.clients.uploads import Upload, UploadsClient
 from api_gateway.connection import LentBody
 from api_gateway.events import Listener
 from api_gateway.headers import HeaderList, field
+from api_gateway.limits import refused
 from api_gateway.refusal import RefusalError
 from api_gateway.request import Request
 from api_gateway.state import LARGEST_OFFSET, InvalidStateError, StateSigner, UploadState
@@ -104,7 +105,10 @@ class UploadRoutes:
         length = await self._checked_length(request, state)
         body = _Body(request)
         try:
-            upload = await self._uploads.append(request.name, request.upload_id, state.offset, length, body)
+            with _size_counted(request):
+                upload = await self._uploads.append(
+                    request.name, request.upload_id, state.offset, length, body
+                )
         except RegistryError as error:
             self._raise_with_place(request, state, error)
         await request.respond(202, self._place(request, upload))
@@ -202,9 +206,10 @@ class UploadRoutes:
     ) -> None:
         """Make a blob of the upload (the commit for the bytes) and link it (the commit for the name)."""
         with self._listener.admitted():
-            descriptor = await self._uploads.commit(
-                request.name, upload_id, offset, length, str(digest), _Body(request)
-            )
+            with _size_counted(request):
+                descriptor = await self._uploads.commit(
+                    request.name, upload_id, offset, length, str(digest), _Body(request)
+                )
             aliases = [str(digest)] if descriptor.digest != str(digest) else []
             await self._metadata.link_blob(request.name, descriptor, aliases)
             await self._listener.blob_pushed(request, descriptor)
@@ -239,6 +244,17 @@ class UploadRoutes:
             raise error
         upload = Upload(request.name, request.upload_id, offset, state.started_at)
         raise RefusalError.wrap(error, self._place(request, upload)) from error
+
+
+@contextmanager
+def _size_counted(request: Request) -> Iterator[None]:
+    """Count a refusal because of `http.limits.uploadsize`, which the blob service sees to."""
+    try:
+        yield
+    except RegistryError as error:
+        if error.http_status == 413:
+            refused("uploadsize", request.record.client)
+        raise
 
 
 def _body_length(request: Request) -> int | None:

@@ -89,7 +89,7 @@ class Passwords:
             user, password = _parse(credentials)
             if not known:
                 self._begin(client, user)
-            checking = asyncio.create_task(self._check(digest, user, password, client))
+            checking = asyncio.create_task(self._check(digest, user, password, client, paid=not known))
             self._checking[digest] = checking
             checking.add_done_callback(lambda done: self._checked(digest, done))
         return await asyncio.shield(checking)
@@ -101,7 +101,7 @@ class Passwords:
             LOGIN_FAILURES.labels("too many failures").inc()
             raise
 
-    async def _check(self, digest: bytes, user: bytes, password: bytes, client: str) -> Grant:
+    async def _check(self, digest: bytes, user: bytes, password: bytes, client: str, *, paid: bool) -> Grant:
         hashed = self.users.hashes.get(user)
         # The same work for who is not there.
         against = hashed or self.users.nobody
@@ -109,7 +109,8 @@ class Passwords:
             right = await self._pool.run(client, lambda: _is_right(password, against))
         except (CrowdedError, asyncio.CancelledError):
             # Nobody has looked at it.
-            self._attempts.give_back(client, _name(user))
+            if paid:
+                self._attempts.give_back(client, _name(user))
             raise
         name = _name(user)
         # The file may have been read again meanwhile.
@@ -118,7 +119,8 @@ class Passwords:
             raise WrongPasswordError(
                 "no such user" if hashed is None else f"the password of user {name!r} is wrong"
             )
-        self._attempts.give_back(client, name)
+        if paid:
+            self._attempts.give_back(client, name)
         grant = Grant(name)
         self._successes[digest] = _Success(hashed, self._clock() + _REMEMBERED_SECONDS, user, grant)
         if len(self._successes) > _REMEMBERED:
