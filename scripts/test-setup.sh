@@ -19,7 +19,6 @@ commands=(
   docker-registry:docker-registry
   ip:iproute2
   iptables:iptables
-  kubectl:kubernetes-client
   mmdebstrap:mmdebstrap
   podman:podman
   promtool:prometheus
@@ -43,3 +42,4 @@ if [[ ${#missing[@]} -gt 0 ]]; then
   "$scripts/apt-install.sh" "the tests" "${packages[@]}"
 fi
 "$scripts/link-rados.sh" "$scripts/../.venv"
+"$scripts/get-kubectl.sh" "$scripts/../.venv"

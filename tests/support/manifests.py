@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,9 @@ def customized(folder: Path, overlay: str, *, components: tuple[str, ...] = (), 
 
 def _kustomize() -> list[str]:
     """The command that builds a kustomization, which is in kubectl; fails when there is only an old one."""
-    kubectl = required("kubectl")
+    # Where there is one of ours, the machine's is too old.
+    own = Path(sys.prefix, "bin", "kubectl")
+    kubectl = str(own) if own.exists() else required("kubectl")
     said = subprocess.run(
         [kubectl, "version", "--client", "-o", "json"],
         capture_output=True,
@@ -95,7 +98,7 @@ def _kustomize() -> list[str]:
     numbers = tuple(int(each) for each in re.findall(r"\d+", version)[:2])
     assert numbers >= _OLDEST_KUSTOMIZE, (
         f"{kubectl} has kustomize {version or 'of before 4'}, which is too old for deploy/kubernetes: "
-        "install kubectl 1.27 or later"
+        "run scripts/get-kubectl.sh (make test does), or install kubectl 1.27 or later"
     )
     return [kubectl, "kustomize"]
 
