@@ -23,7 +23,8 @@ from api_gateway.descriptors.model import Method
 from api_gateway.documents import documents_app
 from api_gateway.openroute import OpenRoute
 from api_gateway.routing import RouteContext, V2Route
-from api_gateway.tokens.build import TokenServing, token_serving
+from api_gateway.tokens.build import token_serving
+from api_gateway.tokens.serving import TokenServing
 from api_gateway.urls import Origins
 from moorage.config import parse
 from support.accounts import write_accounts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from starlette.routing import Router
 from starlette.types import ASGIApp
@@ -37,11 +38,13 @@ from api_gateway.routes.uploads import UploadRoutes
 from api_gateway.routing import Endpoints, RouteContext, v2_routes
 from api_gateway.spans import Spans
 from api_gateway.state import StateSigner
-from api_gateway.tokens.build import TokenServing
 from api_gateway.urls import Origins
 from moorage import tracing
 from moorage.config import Configuration
 from moorage.pace import MinimumRate
+
+if TYPE_CHECKING:
+    from api_gateway.tokens.serving import TokenServing
 
 # Peers whose trust is remembered, at most.
 _PEERS = 4096

@@ -1,47 +1,18 @@
-"""The token service, as the configuration has it."""
+"""Whether there is a token service, by the configuration.
+
+It is imported where it is asked for: with it come libraries that other gateways do not need.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import structlog
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from api_gateway.access import AccessController
-from api_gateway.openroute import OpenRoute
-from api_gateway.tokens.accounts import accounts_in, check_accounts
-from api_gateway.tokens.acl import AccessList
-from api_gateway.tokens.controller import own_controller
-from api_gateway.tokens.issuing import Issuer
-from api_gateway.tokens.keys import KeyRing, load_keys
-from api_gateway.tokens.listing import Listing
-from api_gateway.tokens.route import KeysRoute, TokenRoute
-from api_gateway.tokens.service import TokenService
-from api_gateway.urls import Origins
 from moorage.config import Configuration
 
-log = structlog.get_logger("api_gateway.tokens")
-
-
-@dataclass(frozen=True, slots=True)
-class TokenServing:
-    """The token service, what it shows of itself, and what the rest of the gateway needs of it."""
-
-    path: str
-    service: str
-    tokens: TokenService
-    keys: KeyRing
-    controller: AccessController
-    listing: Listing
-
-    def routes(self, origins: Origins, stall: float) -> list[OpenRoute]:
-        """Where clients get tokens, and verifiers the keys."""
-        return [
-            TokenRoute(self.path, self.tokens, origins, stall, service=self.service),
-            KeysRoute(f"{self.path}/jwks.json", self.keys, origins, stall),
-        ]
+if TYPE_CHECKING:
+    from api_gateway.tokens.serving import TokenServing
 
 
 def check_token_serving(config: Configuration) -> None:
@@ -51,39 +22,19 @@ def check_token_serving(config: Configuration) -> None:
     """
     server = config.auth.token.server if config.auth.token is not None else None
     if server is not None:
-        check_accounts(server.htpasswd)
-        load_keys(server.key, server.previouskeys)
-        if not server.rules:
-            log.warning("auth.token.server has no rules: nobody may do anything")
+        from api_gateway.tokens.serving import check_serving
+
+        check_serving(server)
 
 
 @asynccontextmanager
 async def token_serving(config: Configuration) -> AsyncIterator[TokenServing | None]:
     """The token service while the context is open; None where there is none. Raises ConfigurationError."""
     token = config.auth.token
-    server = token.server if token is not None else None
-    if token is None or server is None:
+    if token is None or token.server is None:
         yield None
         return
-    keys = load_keys(server.key, server.previouskeys)
-    acl = AccessList(server.rules, server.groups)
-    issuer = Issuer(
-        keys,
-        issuer=token.issuer,
-        service=token.service,
-        lifetime=server.expiration,
-        refresh_lifetime=server.refreshexpiration,
-    )
-    async with accounts_in(server.htpasswd, config.http.worker_count, server.failures) as accounts:
-        yield TokenServing(
-            path=server.path,
-            service=token.service,
-            tokens=TokenService(
-                accounts=accounts,
-                acl=acl,
-                issuer=issuer,
-            ),
-            keys=keys,
-            controller=own_controller(token, server, keys),
-            listing=Listing(acl, AESGCM(keys.signing.secret("catalog positions"))),
-        )
+    from api_gateway.tokens.serving import serving
+
+    async with serving(token, token.server, config.http.worker_count) as service:
+        yield service
