@@ -76,7 +76,7 @@ test: $(VENV)/.synced ## Install what the end-to-end tests need, and run every t
 test-ways: $(VENV)/.synced ## Run the tests of the HTTP interface over the other ways
 	@scripts/test-setup.sh
 	MOORAGE_WAY=spliced $(PYTEST) $(GATEWAY_TESTS) tests/e2e/test_transport.py $(PYTEST_ARGS)
-	MOORAGE_WAY=tls $(PYTEST) $(GATEWAY_TESTS) $(PYTEST_ARGS)
+	MOORAGE_WAY=tls $(PYTEST) $(TLS_TESTS) $(PYTEST_ARGS)
 	MOORAGE_WAY=plain $(PYTEST) $(GATEWAY_TESTS) $(UP_TESTS) $(PYTEST_ARGS)
 
 # The campaigns at their whole length. MOORAGE_SEED repeats the random one.
