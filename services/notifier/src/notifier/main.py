@@ -8,7 +8,7 @@ from moorage.config import Configuration
 from moorage.debugging import Pages, ServiceHealth, debug_server
 from moorage.events.broker import Broker
 from moorage.events.broker_url import BrokerURL
-from moorage.inspection import publish
+from moorage.inspection import published
 from moorage.rpc import Address, RpcServer, Security, kept_up_to_date
 from moorage.rpc.health import WEBHOOKS
 from moorage.service import Service
@@ -33,7 +33,6 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
         await server.report(WEBHOOKS, all_well)
 
     webhooks = Webhooks(config, report)
-    publish("notifications", webhooks.document)
 
     async def change(connected: bool) -> None:
         jetstream = broker.jetstream
@@ -55,7 +54,8 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
             webhooks,
             debug_server(config.services.notifier.debugaddr, Pages.of_service(config, ServiceHealth(server))),
         ):
-            await broker.run(stop)
+            with published("notifications", webhooks.document):
+                await broker.run(stop)
     finally:
         await server.stop(GRACE)
 

@@ -3,7 +3,7 @@
 Nothing here costs anything before somebody asks.
 """
 
-from moorage.inspection.expvars import publish
+from moorage.inspection.expvars import publish, published
 from moorage.inspection.questions import Answer, Question, answer
 
-__all__ = ["Answer", "Question", "answer", "publish"]
+__all__ = ["Answer", "Question", "answer", "publish", "published"]

@@ -11,7 +11,8 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from moorage import build
@@ -27,6 +28,16 @@ _SECRET_WORDS = ("password", "secret", "token", "credential", "apikey")
 def publish(name: str, function: Callable[[], object]) -> None:
     """Show what `function` returns as `registry.<name>`: JSON values, without secrets."""
     _published[name] = function
+
+
+@contextmanager
+def published(name: str, function: Callable[[], object]) -> Iterator[None]:
+    """The same while the context is open: for a function of something that ends."""
+    publish(name, function)
+    try:
+        yield
+    finally:
+        del _published[name]
 
 
 def variables() -> dict[str, object]:
