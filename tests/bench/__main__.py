@@ -20,7 +20,13 @@ from bench.clients.hook import subscribing
 from bench.machine import machine, versions
 from bench.operations import Operation
 from bench.operations.commands import Workshop
-from bench.operations.events import BATCH, batched_operations, event_operations, notifications
+from bench.operations.events import (
+    BATCH,
+    SYNC_INTERVAL,
+    batched_operations,
+    event_operations,
+    notifications,
+)
 from bench.operations.growth import plant
 from bench.registries import both
 from bench.results import Results
@@ -115,14 +121,15 @@ def _measure(
 
     with ExitStack() as stack:
         hook = stack.enter_context(subscribing())
-        for batch, operations in (
-            (1, event_operations(chosen.events, hook, chosen.request_seconds)),
-            (BATCH, batched_operations(chosen.events, hook)),
+        for name, batch, sync, operations in (
+            ("each", 1, "0s", event_operations(chosen.events, hook, chosen.request_seconds)),
+            ("batched", BATCH, "0s", batched_operations(chosen.events, hook, synced=True)),
+            ("lazily", BATCH, SYNC_INTERVAL, batched_operations(chosen.events, hook, synced=False)),
         ):
             operations = chosen_of(operations)
             if operations:
-                further = notifications(hook, batch)
-                with both(folder / f"telling-{batch}", quiet=quiet, further=further) as registries:
+                further = notifications(hook, batch, sync)
+                with both(folder / f"telling-{name}", quiet=quiet, further=further) as registries:
                     rounds(operations, registries, results, until=until, report=_say)
 
 

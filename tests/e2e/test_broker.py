@@ -59,3 +59,10 @@ def test_the_broker_of_moorage_up_syncs_before_it_acknowledges(tmp_path: Path) -
     with jetstream_of([*broker.command(os.getpid())], tmp_path) as settings:
         assert settings["sync_always"] is True
         assert settings["store_dir"].startswith(str(tmp_path / "data"))
+
+
+def test_the_broker_of_moorage_up_may_be_told_to_sync_later(tmp_path: Path) -> None:
+    broker = EmbeddedBroker(find_nats_server(), tmp_path / "data", tmp_path, sync_interval=0.01)
+    with jetstream_of([*broker.command(os.getpid())], tmp_path) as settings:
+        assert not settings.get("sync_always")
+        assert settings["sync_interval"] == 10_000_000

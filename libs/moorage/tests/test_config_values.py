@@ -53,6 +53,7 @@ Read = Callable[[str, str], Configuration]
         ("services.blob.addr", "[localhost:1, '127.0.0.2:2']", ("localhost:1", "127.0.0.2:2")),
         ("services.metadata.addr", "'tcp://[::1]:4000'", "[::1]:4000"),
         ("services.nats.url", "tls://user:pw@nats.example", "tls://user:pw@nats.example"),
+        ("services.nats.syncinterval", "10ms", 0.01),
     ],
 )
 def test_a_value_is_read(configured: Read, key: str, value: str, expected: Any) -> None:
@@ -133,7 +134,7 @@ def test_a_value_is_read(configured: Read, key: str, value: str, expected: Any) 
         (
             "services.metadata.addr",
             "http://localhost:1",
-            "must be unix:///path, tcp://host:port or host:port: 'http://localhost:1'",
+            "must be unix:///path, dns:///name:port, tcp://host:port or host:port: 'http://localhost:1'",
         ),
         (
             "services.metadata.addr",
@@ -144,6 +145,7 @@ def test_a_value_is_read(configured: Read, key: str, value: str, expected: Any) 
         ("services.metadata.addr", "':4000'", "must name a host and a port: ':4000'"),
         ("services.nats.url", "http://user:pw@nats.example", "must be a nats:// or tls:// URL with a host"),
         ("services.nats.url", "nats://user:pw@nats:port", "not a URL"),
+        ("services.nats.syncinterval", "1us", "must be 0 for each event, or from 1ms to 600s"),
     ],
 )
 def test_a_wrong_value_names_its_key(configured: Read, key: str, value: str, message: str) -> None:

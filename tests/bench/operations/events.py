@@ -26,12 +26,18 @@ _HEADERS = {"Accept": ACCEPT_ALL}
 BATCH = 100
 
 
-def notifications(hook: Hook, batch: int) -> str:
-    """The section of either configuration; docker-registry does not read what is Moorage's own."""
+# How often Moorage's broker syncs its disk, where that is not for each event.
+SYNC_INTERVAL = "10ms"
+
+
+def notifications(hook: Hook, batch: int, sync_interval: str) -> str:
+    """What either configuration says of events; docker-registry does not read what is Moorage's own."""
     endpoint = (
         f"{{name: bench, url: '{hook.url}', timeout: 10s, allowprivate: true, batch: {{events: {batch}}}}}"
     )
-    return f"notifications: {{endpoints: [{endpoint}]}}\n"
+    return (
+        f"notifications: {{endpoints: [{endpoint}]}}\nservices: {{nats: {{syncinterval: {sync_interval}}}}}\n"
+    )
 
 
 @dataclass
@@ -111,7 +117,9 @@ def event_operations(amounts: Sequence[Amount], hook: Hook, seconds: int) -> lis
     return told
 
 
-def batched_operations(amounts: Sequence[Amount], hook: Hook) -> list[Operation]:
+def batched_operations(amounts: Sequence[Amount], hook: Hook, *, synced: bool) -> list[Operation]:
     """What registries do that may tell a subscriber of several events in one request."""
     name = f"GET manifest, until the subscriber knows, {BATCH} in a request"
+    if not synced:
+        name += f", synced every {SYNC_INTERVAL}"
     return [ToldPulls(hook, amount.concurrency, amount.times, amount.rounds, name) for amount in amounts]

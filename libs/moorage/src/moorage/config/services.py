@@ -28,6 +28,9 @@ from moorage.config.workers import MOST_WORKERS, blob_processes, instance_addres
 # Seconds.
 LONGEST_LEASE = 10.0
 
+LEAST_SYNC_INTERVAL = 0.001
+MOST_SYNC_INTERVAL = 600.0
+
 LAST_PORT = 65535
 
 
@@ -222,6 +225,14 @@ class BlobService(Section):
         return None
 
 
+def _sync_interval(value: float) -> float:
+    if value and not LEAST_SYNC_INTERVAL <= value <= MOST_SYNC_INTERVAL:
+        raise ValueError(
+            f"must be 0 for each event, or from {LEAST_SYNC_INTERVAL * 1000:g}ms to {MOST_SYNC_INTERVAL:g}s"
+        )
+    return value
+
+
 class MetadataService(Section):
     """`services.metadata`.
 
@@ -241,9 +252,14 @@ class NotifierService(Section):
 
 
 class NATS(Section):
-    """`services.nats`."""
+    """`services.nats`.
+
+    `syncinterval` is about the broker of `moorage up`: how often it syncs, 0 for each event before it is
+    acknowledged.
+    """
 
     url: Annotated[Text, AfterValidator(_nats_url)] = Field(default="nats://127.0.0.1:4222", repr=False)
+    syncinterval: Annotated[Seconds, AfterValidator(_sync_interval)] = 0.0
 
 
 class Services(Section):

@@ -34,12 +34,17 @@ def find_nats_server() -> Path:
 
 
 class EmbeddedBroker:
-    """One nats-server: on a free port of the loopback interface, with a password that is new each time."""
+    """One nats-server: on a free port of the loopback interface, with a password that is new each time.
 
-    def __init__(self, executable: Path, data: Path, runtime: Path) -> None:
+    `sync_interval` in seconds; 0 syncs each event before it is acknowledged, so that it outlives a loss of
+    power.
+    """
+
+    def __init__(self, executable: Path, data: Path, runtime: Path, *, sync_interval: float = 0.0) -> None:
         self._executable = executable
         self._data = data
         self._runtime = runtime
+        self._sync_interval = f'"{max(1, round(sync_interval * 1000))}ms"' if sync_interval else "always"
         self._configuration = runtime / "nats.conf"
         self._password = secrets.token_urlsafe(24)
         self._port = 0
@@ -75,8 +80,7 @@ class EmbeddedBroker:
             'host: "127.0.0.1"',
             f"port: {self._port or -1}",
             f"ports_file_dir: {_quoted(self._runtime)}",
-            # What it has acknowledged is on the disk, and outlives a loss of power.
-            f"jetstream {{ store_dir: {_quoted(self._data)}, sync_interval: always }}",
+            f"jetstream {{ store_dir: {_quoted(self._data)}, sync_interval: {self._sync_interval} }}",
             f'authorization {{ user: {USER}, password: "{self._password}" }}',
         )
         _write_private(self._configuration, "\n".join(lines) + "\n")

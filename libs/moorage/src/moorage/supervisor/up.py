@@ -71,7 +71,8 @@ async def _start(
     data, runtime = folders.data, folders.runtime
     broker_url = None
     if "url" not in config.services.nats.model_fields_set:
-        broker = EmbeddedBroker(find_nats_server(), data / "nats", runtime)
+        interval = config.services.nats.syncinterval
+        broker = EmbeddedBroker(find_nats_server(), data / "nats", runtime, sync_interval=interval)
         program = Program(
             "nats-server",
             broker.command(os.getpid()),
