@@ -55,7 +55,7 @@ class Up:
 
     def until_ready(self) -> Up:
         wait_until(
-            lambda: self.output or self._process.poll() is not None, timeout=60, what="moorage up is ready"
+            lambda: self.said or self._process.poll() is not None, timeout=60, what="moorage up is ready"
         )
         assert self._process.poll() is None, "\n".join(self.errors)
         return self
