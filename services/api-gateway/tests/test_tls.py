@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -15,6 +16,8 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
+from api_gateway.connection import REST
+from api_gateway.server import Door, listen_tcp, serving
 from api_gateway.tls import ListenerTLS
 from moorage.config import ConfigurationError, parse
 from support.processes import wait_until
@@ -102,6 +105,71 @@ def test_what_a_client_had_sent_when_it_left_is_kept(secured, certificates, repo
         return answer.headers.get("range") == "0-299999"
 
     wait_until(stored, timeout=20, what="the bytes are there")
+
+
+class Counting:
+    """A load that counts the connections of one process."""
+
+    is_lowest = True
+
+    def __init__(self) -> None:
+        self.connections = 0
+
+    def opened(self) -> None:
+        self.connections += 1
+
+    def closed(self) -> None:
+        self.connections -= 1
+
+
+@pytest.mark.parametrize("asked", ["before", "after"])
+@pytest.mark.parametrize("size", [1000, 200_000, 500_000])
+def test_what_came_before_the_clients_end_is_read_after_it(
+    certificates, loop_thread, size: int, asked: str
+) -> None:
+    """`asked` is whether the application has begun to read the body when the client leaves.
+
+    TLS reads the end of a connection ahead unless more than 256 KiB came before it: then both may wait in the
+    kernel.
+    """
+    load = Counting()
+    content = os.urandom(size)
+    received = bytearray()
+    sending, left, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if asked == "before":
+            received.extend((await receive()).get("body", b""))
+        sending.set()
+        await left.wait()
+        while (message := await receive())["type"] != "http.disconnect":
+            received.extend(message["body"])
+        received.extend(scope["extensions"][REST]()[0])
+        done.set()
+
+    def send(address: tuple[str, int]) -> None:
+        with socket.create_connection(address, timeout=20) as plain:
+            context = versions(certificates.client(), ssl.TLSVersion.TLSv1_2)
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+                connection.sendall(b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n" + content)
+
+    async def serves() -> None:
+        listener = listen_tcp("127.0.0.1", 0)
+        address = listener.getsockname()
+        door = Door(tls=ListenerTLS.of(configuration(certificates.http())))
+        async with asyncio.timeout(30), serving(application, listener, drain=5, load=load, door=door):
+            await asyncio.to_thread(send, address)
+            await sending.wait()
+            deadline = time.monotonic() + (0.3 if size > 256 * 1024 else 10)
+            while load.connections and time.monotonic() < deadline:
+                await asyncio.sleep(0.005)
+            assert size > 256 * 1024 or not load.connections
+            left.set()
+            await done.wait()
+
+    loop_thread.run(serves())
+    assert len(received) == size
+    assert received == content
 
 
 def test_locations_say_https(secured, repository: str) -> None:

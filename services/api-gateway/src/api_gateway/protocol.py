@@ -30,6 +30,7 @@ from api_gateway.headers import HeaderList
 from api_gateway.limits import refused
 from api_gateway.middleware import API_VERSION
 from api_gateway.refusal import envelope_headers
+from api_gateway.tls import undelivered
 from moorage.config.limits import Limits
 from moorage.errors import ErrorCode, RegistryError
 
@@ -83,7 +84,24 @@ class GatewayProtocol(HttpToolsProtocol):
         """Forget a connection."""
         self._connected = False
         self._stop_head_timer()
+        if not self._lendable:
+            self._take_unread()
         super().connection_lost(exc)
+
+    def _take_unread(self) -> None:
+        """Take what the client sent of a body before it left, and nobody will read any more.
+
+        While reading is paused the kernel keeps the bytes of a connection together with its end. TLS reads on
+        for a while: its end may have come while bytes were held here, or were not yet decrypted.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or self._lost:
+            return
+        if self._holding is not None:
+            self._open_body(self._holding)
+        unread = undelivered(self.transport.get_extra_info("ssl_object"))
+        if unread:
+            self.data_received(unread)
 
     # What comes in
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
@@ -24,6 +25,8 @@ PLAIN_HTTP = (
     b"Connection: close\r\n\r\n%b" % (len(_SENTENCE), _SENTENCE)
 )
 
+# Bytes that are decrypted at a time.
+_PIECE = 64 * 1024
 
 LAST_WORDS: ContextVar[bytearray | None] = ContextVar("LAST_WORDS", default=None)
 """Where a handshake that fails leaves the alert that says why. Event loops drop it with the connection."""
@@ -54,6 +57,16 @@ class _Context(ssl.SSLContext):
         made = super().wrap_bio(incoming, outgoing, *more, **named)
         made.outgoing, made.last_words = outgoing, LAST_WORDS.get()  # type: ignore[attr-defined]
         return made
+
+
+def undelivered(connection: ssl.SSLObject) -> bytes:
+    """What has come over a connection that has ended, and was not read: at most what a loop reads ahead."""
+    pieces = []
+    # At the end of what has come, OpenSSL wants more, or says that the client has said goodbye.
+    with contextlib.suppress(ssl.SSLError):
+        while piece := connection.read(_PIECE):
+            pieces.append(piece)
+    return b"".join(pieces)
 
 
 class ListenerTLS:
