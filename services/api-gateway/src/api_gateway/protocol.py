@@ -95,13 +95,16 @@ class GatewayProtocol(HttpToolsProtocol):
         for a while: its end may have come while bytes were held here, or were not yet decrypted.
         """
         cycle = self.cycle
-        if cycle is None or cycle.response_complete or self._lost:
+        if cycle is None or cycle.response_complete or not cycle.more_body or self._lost:
             return
         if self._holding is not None:
             self._open_body(self._holding)
         unread = undelivered(self.transport.get_extra_info("ssl_object"))
         if unread:
             self.data_received(unread)
+        # Another request may have come behind the body: it is the one that uvicorn tells.
+        cycle.disconnected = True
+        cycle.message_event.set()
 
     # What comes in
 
