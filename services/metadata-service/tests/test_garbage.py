@@ -249,9 +249,10 @@ class TestSafety:
     async def test_gateways_are_told_before_a_manifest_goes(self, stack, registry) -> None:
         digest = await untagged(registry, "team/app", "gone")
         gateway = await stack.gateway(registry)
-        assert await gateway.holds("team/app", digest)
-        await collect(registry, delete_untagged=True)
-        assert digest in (await gateway.revocation()).digests
+        async with gateway.renewing():
+            assert await gateway.holds("team/app", digest)
+            await collect(registry, delete_untagged=True)
+            assert digest in (await gateway.revocation()).digests
 
     async def test_a_cache_does_not_bring_back_what_went(self, start) -> None:
         storage = "{inmemory: {}, delete: {enabled: true}, cache: {blobdescriptor: inmemory}}"
