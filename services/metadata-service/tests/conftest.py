@@ -8,7 +8,7 @@ import json
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -362,22 +362,6 @@ class Gateway:
         async with asyncio.timeout(SECONDS), self._news:
             await self._news.wait_for(lambda: len(self.granted) > count)
         return self.granted[-1]
-
-    @asynccontextmanager
-    async def renewing(self) -> AsyncIterator[None]:
-        """Renew the lease all the time, as a gateway does, while the context is open."""
-
-        async def renew() -> None:
-            while True:
-                await asyncio.sleep(0.1)
-                await self.renew()
-
-        task = asyncio.create_task(renew())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def revocation(self, number: int = 0) -> metadata_pb2.LeaseResponse.Revocation:
         """The revocation of this place in their order, which may still have to come."""
