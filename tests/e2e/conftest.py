@@ -44,5 +44,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
 
 
 @pytest.fixture(scope="session")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Podman:
-    return Podman(tmp_path_factory.mktemp("podman"))
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+    podman = Podman(tmp_path_factory.mktemp("podman"))
+    yield podman
+    podman.stop()
