@@ -7,13 +7,13 @@ import pytest
 
 from support.client import V2Client
 from support.engine import DockerEngine, Podman
-from support.registry import Stack, Up, running_stack, running_up
+from support.registry import SEVERAL_WORKERS, Stack, Up, running_stack, running_up
 
 
 @pytest.fixture(scope="session")
 def moorage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Moorage as `moorage up` starts it, on a free port."""
-    with running_up(tmp_path_factory.mktemp("moorage")) as up:
+    with running_up(tmp_path_factory.mktemp("moorage"), SEVERAL_WORKERS) as up:
         yield up
 
 
@@ -44,5 +44,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
 
 
 @pytest.fixture(scope="session")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Podman:
-    return Podman(tmp_path_factory.mktemp("podman"))
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+    podman = Podman(tmp_path_factory.mktemp("podman"))
+    yield podman
+    podman.stop()

@@ -18,7 +18,7 @@ from support.images import Image, digest_of, make_image
 from support.registry import Stack
 
 # `make soak` sets 200.
-KILLS = int(os.environ.get("MOORAGE_KILLS", "24"))
+KILLS = int(os.environ.get("MOORAGE_KILLS", "12"))
 VICTIMS = ("gateway", "metadata", "blob", "notifier")
 REPOSITORY = "team/app"
 

@@ -12,7 +12,7 @@ import httpx
 
 from support.client import V2Client, expect
 from support.processes import wait_until
-from support.registry import running_up
+from support.registry import SEVERAL_WORKERS, running_up
 
 PIECE = bytes(65_536)
 
@@ -34,7 +34,7 @@ def test_an_upload_under_way_ends_well_when_moorage_is_told_to_stop(tmp_path: Pa
             answer = expect(client.start_upload("team/app"), 202)
             answers.append(client.http.patch(client.location(answer), content=slowly(40, begun)))
 
-    with running_up(tmp_path) as up:
+    with running_up(tmp_path, SEVERAL_WORKERS) as up:
         uploading = threading.Thread(target=upload, args=[up.url])
         uploading.start()
         assert begun.wait(20)
@@ -45,7 +45,7 @@ def test_an_upload_under_way_ends_well_when_moorage_is_told_to_stop(tmp_path: Pa
 
 
 def test_nothing_is_left_running_or_lying_about_after_a_stop(tmp_path: Path) -> None:
-    with running_up(tmp_path) as up:
+    with running_up(tmp_path, SEVERAL_WORKERS) as up:
         processes = up.process.tree()
         runtime = Path(up.env["XDG_RUNTIME_DIR"])
         assert list(runtime.iterdir())
@@ -55,7 +55,7 @@ def test_nothing_is_left_running_or_lying_about_after_a_stop(tmp_path: Path) -> 
 
 
 def test_children_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
-    with running_up(tmp_path) as up:
+    with running_up(tmp_path, SEVERAL_WORKERS) as up:
         processes = up.process.tree()
         up.process.kill()
         wait_until(
@@ -66,7 +66,7 @@ def test_children_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
 
 
 def test_a_killed_service_is_started_again_and_content_is_still_there(tmp_path: Path) -> None:
-    with running_up(tmp_path) as up, V2Client(up.url) as client:
+    with running_up(tmp_path, SEVERAL_WORKERS) as up, V2Client(up.url) as client:
         digest = client.push_blob("team/app", b"kept")
         for name in ("blob", "metadata", "notifier", "gateway"):
             victim = up.service(name)

@@ -66,18 +66,22 @@ class DockerEngine:
 
 
 class Podman:
-    """podman with its storage in a folder."""
+    """podman with its images in a folder. It takes no run root of more than 50 characters."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._podman = required("podman")
+        self._short = tempfile.TemporaryDirectory(prefix="moorage-podman-")
         self._storage: list[str | Path] = [
-            "--root", folder / "root", "--runroot", folder / "run", "--storage-driver", "vfs",
+            "--root", folder / "root", "--runroot", self._short.name, "--storage-driver", "vfs",
             "--cgroup-manager", "cgroupfs",
         ]  # fmt: skip
 
     def __call__(self, *arguments: str | Path, timeout: float = 180) -> str:
         return run(self._podman, *self._storage, *arguments, timeout=timeout)
+
+    def stop(self) -> None:
+        self._short.cleanup()
 
 
 def knowing(hosts: Mapping[str, str], file: Path, further: str = "true") -> list[str | Path]:

@@ -58,11 +58,14 @@ class NatsServer:
         self._process: Process | None = None
         self.start()
 
-    def start(self, *, jetstream: bool = True) -> None:
+    def start(self, *further: str, jetstream: bool = True) -> None:
+        """Start it, this time with these arguments beside."""
         program = Path(sys.executable).with_name("nats-server")
         place = ["-a", "127.0.0.1", "-p", str(self.port)]
         store = ["-js", "-sd", str(self.folder / "data")] if jetstream else []
-        self._process = Process([program, *place, *store, *self._further], log=self.folder / "nats.log")
+        self._process = Process(
+            [program, *place, *store, *self._further, *further], log=self.folder / "nats.log"
+        )
         wait_until(lambda: accepts_connections(self.port), timeout=20, what="nats-server listens")
 
     def kill(self) -> None:
@@ -112,7 +115,7 @@ def events_at(url: str, at_least: int = 0, *, timeout: float = 20) -> list[Store
     while True:
         try:
             return asyncio.run(_events(url, at_least, timeout))
-        except nats.errors.TimeoutError:
+        except (nats.errors.TimeoutError, nats.js.errors.ServiceUnavailableError):
             # A cluster that chooses a leader.
             if time.monotonic() > deadline:
                 raise

@@ -147,6 +147,8 @@ class Cluster:
         self._renew()
         for pod in self.pods:
             pod.start()
+        for pod in self.pods:
+            pod.wait_created()
 
     def wait_ready(self, *pods: Pod, timeout: float = 120) -> None:
         """Wait until the pods, or all, are ready, with the endpoints following."""
@@ -203,6 +205,7 @@ class Cluster:
         self.pods.append(new)
         self._renew()
         new.start()
+        new.wait_created()
         return new
 
     def delete(self, pod: Pod) -> float:
@@ -327,6 +330,23 @@ class Pod:
         self._started = time.monotonic()
         self._process = Process(self._contained(self.command), log=self._log, env=self.environment)
 
+    def wait_created(self) -> None:
+        """Wait until the container has its first process in its root: none is probed or entered before."""
+        wait_until(self._is_created, timeout=60, what=f"the container of {self.name} is created")
+
+    def _is_created(self) -> bool:
+        assert self.running(), f"{self.name} ended:\n{self.tail()}"
+        try:
+            return any(not os.path.samefile(f"/proc/{each.pid}/root", "/") for each in self._children())
+        except FileNotFoundError:  # It ended meanwhile.
+            return False
+
+    def _children(self) -> list[psutil.Process]:
+        """Of `unshare`: the container's first process, or none before and after its life."""
+        assert self._process is not None
+        children: list[psutil.Process] = psutil.Process(self._process.pid).children()
+        return children
+
     def run(self, *command: str, timeout: float = 60) -> str:
         """Run a command in a container of its own that is like this one; gives its standard output."""
         done = subprocess.run(
@@ -429,9 +449,9 @@ class Pod:
     @property
     def first(self) -> psutil.Process:
         """The container's first process."""
-        assert self._process is not None
-        (child,) = psutil.Process(self._process.pid).children()
-        return child
+        children = self._children()
+        assert len(children) == 1, f"{self.name} does not run:\n{self.tail()}"
+        return children[0]
 
     @property
     def processes(self) -> list[psutil.Process]:
@@ -557,7 +577,7 @@ class Pod:
         if self.running():
             assert self._process is not None
             # The first process of its namespace, with which all others end.
-            for first in psutil.Process(self._process.pid).children():
+            for first in self._children():
                 first.kill()
                 wait_until(partial(is_gone, first), timeout=10, what=f"{self.name} is gone")
             self._process.kill()

@@ -131,7 +131,7 @@ async def test_a_stream_that_falls_silent_is_ended_and_kept(storage, serve, dige
 
     async def silent():
         yield b"0123"
-        await asyncio.sleep(20)
+        await asyncio.sleep(2)
 
     with refused("UNAVAILABLE") as refusal:
         await service.append(upload, silent())
@@ -144,7 +144,7 @@ async def test_a_deadline_that_passes_keeps_what_arrived(service, digest_of, ref
 
     async def endless():
         yield b"0123"
-        await asyncio.sleep(20)
+        await asyncio.sleep(2)
 
     with refused("UNAVAILABLE"):
         await service.append(upload, endless(), timeout=0.3)

@@ -246,7 +246,9 @@ class TestSafety:
         go_on.set()
         assert eligible(await first)["BLOB"] == {digest}
 
-    async def test_gateways_are_told_before_a_manifest_goes(self, stack, registry) -> None:
+    async def test_gateways_are_told_before_a_manifest_goes(self, stack, driver) -> None:
+        # Long enough not to run out before the manifest goes.
+        registry = await stack.registry(driver, lease="2s")
         digest = await untagged(registry, "team/app", "gone")
         gateway = await stack.gateway(registry)
         assert await gateway.holds("team/app", digest)
