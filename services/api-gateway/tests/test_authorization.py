@@ -101,7 +101,7 @@ def bad_tokens(issuer: Issuer, method: Method) -> Iterator[tuple[str, str, str]]
     now = int(time.time())
     for wrong, changes in {
         "expired": {"exp": now - 61},
-        "not yet good": {"nbf": now + 61},
+        "not yet good": {"nbf": now + 120},
         "without an end": {"exp": None},
         "of another issuer": {"iss": "https://other.example"},
         "for another audience": {"aud": "other.example"},
