@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ import yaml
 
 from moorage.config import load
 from support.client import V2Client, expect
-from support.containers import HOST, Compose, ContainerEngine
+from support.containers import HOST, Compose, ContainerEngine, new_compose, old_compose
 from support.engine import skopeo_copy
 from support.images import Image, digest_of, make_image, write_oci_layout
 from support.processes import free_port, required, run, wait_until
@@ -56,7 +56,8 @@ class Project:
         self._files = [self.deploy / "docker-compose.yml", override]
         # On every interface of the engine's own network.
         self._variables = {"MOORAGE_PUBLISH": "5000", "NOFILE": str(limit), "MOORAGE_REVISION": "v0-test"}
-        self.compose = Compose(engine, "moorage", self._files, self._variables)
+        self._program = ""
+        self.use(old_compose())
         self.port = engine.publish(5000)
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -71,10 +72,15 @@ class Project:
         variables = {"REGISTRY_NOTIFICATIONS_ENDPOINTS": json.dumps([endpoint])}
         return {service: {"environment": variables} for service in OURS}
 
+    def use(self, program: str) -> None:
+        """Go on with this generation of compose."""
+        self._program = program
+        self.compose = Compose(self.engine, "moorage", self._files, self._variables, program)
+
     def overlaid(self, overlay: str, **variables: str) -> Compose:
         """The same project with an overlay."""
         files = [*self._files, self.deploy / f"docker-compose.{overlay}.yml"]
-        return Compose(self.engine, "moorage", files, {**self._variables, **variables})
+        return Compose(self.engine, "moorage", files, {**self._variables, **variables}, self._program)
 
     def up(self, *, gateways: int = 1, blobs: int = 1) -> None:
         """Bring everything up with so many of each, and wait until all are healthy."""
@@ -142,8 +148,9 @@ async def test_a_registry_by_compose(engine: ContainerEngine, tmp_path: Path) ->
     docker_logs_in_pushes_and_pulls_and_nobody_does_without_a_password(project, tmp_path)
     await a_webhook_is_told_of_a_push(project)
     what_was_acknowledged_survives_kill_9_of_each_container_under_load(project)
-    down_leaves_the_images_the_accounts_and_the_key(project)
-    project.up(gateways=2, blobs=2)
+    with what_stays_after_down(project):
+        project.use(new_compose())
+        project.up(gateways=2, blobs=2)
     a_chunked_upload_goes_on_through_two_gateways_and_two_blob_services(project)
     no_pull_fails_while_each_service_is_restarted_in_turn(project)
     the_balancer_ends_tls(project)
@@ -460,7 +467,9 @@ def restarted(project: Project, container: str, before: dict[str, Any]) -> bool:
     return bool(now["State"]["Running"] and now["RestartCount"] > before["RestartCount"])
 
 
-def down_leaves_the_images_the_accounts_and_the_key(project: Project) -> None:
+@contextmanager
+def what_stays_after_down(project: Project) -> Iterator[None]:
+    """`down`, and after what brings everything up again: the images, the accounts and the key are there."""
     repository = "team/kept"
     image = make_image(704)
     with project.client(repository) as client:
@@ -468,7 +477,7 @@ def down_leaves_the_images_the_accounts_and_the_key(project: Project) -> None:
         token = client.http.headers["Authorization"]
     project.compose("down", timeout=180)
     assert project.engine("ps", "-aq") == ""
-    project.up()
+    yield
     with V2Client(project.url) as client:
         client.http.headers["Authorization"] = token  # issued before: the key is the same one
         client.assert_holds(repository, "1", image)
@@ -503,8 +512,11 @@ def the_balancer_ends_tls(project: Project) -> None:
 # The files beside it
 
 
+@pytest.mark.parametrize("compose", [old_compose, new_compose])
 @pytest.mark.parametrize("overlay", ["", "s3", "rados", "tls"])
-def test_each_overlay_makes_configurations_that_the_services_take(overlay: str, tmp_path: Path) -> None:
+def test_each_overlay_makes_configurations_that_the_services_take(
+    overlay: str, compose: Callable[[], str], tmp_path: Path
+) -> None:
     deploy = copy_deploy(tmp_path)
     run(deploy / "make-env.sh")
     files = [deploy / "docker-compose.yml"]
@@ -514,7 +526,7 @@ def test_each_overlay_makes_configurations_that_the_services_take(overlay: str, 
         "S3_BUCKET": "images", "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "a-secret-key",
         "S3_ENDPOINT": "https://s3.example", "CEPH_FOLDER": str(tmp_path), "TLS_FOLDER": str(tmp_path),
     }  # fmt: skip
-    services = compose_config(files, variables)["services"]
+    services = compose_config(compose(), files, variables)["services"]
     for name in OURS:
         env = {key: str(value) for key, value in services[name]["environment"].items() if value is not None}
         config = load(deploy / "config/config.yml", env)
@@ -527,7 +539,8 @@ def test_each_overlay_makes_configurations_that_the_services_take(overlay: str, 
 def test_the_profile_observability_mounts_files_that_are_there(tmp_path: Path) -> None:
     deploy = copy_deploy(tmp_path)
     run(deploy / "make-env.sh")
-    whole = compose_config([deploy / "docker-compose.yml"], {"COMPOSE_PROFILES": "observability"})
+    profile = {"COMPOSE_PROFILES": "observability"}
+    whole = compose_config(old_compose(), [deploy / "docker-compose.yml"], profile)
     for name in ("prometheus", "grafana"):
         volumes = whole["services"][name]["volumes"]
         folders = [each.split(":")[0] for each in volumes if each.startswith("/")]
@@ -575,9 +588,9 @@ def test_accounts_are_made_changed_and_removed_one_by_one(tmp_path: Path) -> Non
     assert list(accounts()) == ["grace"]
 
 
-def compose_config(files: list[Path], variables: dict[str, str]) -> dict[str, Any]:
-    """What docker-compose makes of its files. It asks no engine for that."""
-    command = [required("docker-compose")]
+def compose_config(program: str, files: list[Path], variables: dict[str, str]) -> dict[str, Any]:
+    """What compose makes of its files. It asks no engine for that."""
+    command = [program]
     for file in files:
         command += ["-f", str(file)]
     found: dict[str, Any] = yaml.safe_load(run(*command, "config", env=variables))

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -170,20 +171,33 @@ def _pid_inside(pid: int, *, depth: int) -> int | None:
     return None
 
 
+def old_compose() -> str:
+    """`docker-compose` 1.29, Debian's."""
+    return required("docker-compose")
+
+
+def new_compose() -> str:
+    """What `docker compose` is today, as a program of its own: it is in the virtual environment."""
+    program = Path(sys.executable).with_name("docker-compose")
+    assert program.exists(), f"{program} is not there: make setup"
+    return str(program)
+
+
 class Compose:
-    """A project of docker compose, v2 or 1.29, whichever is there."""
+    """A project of docker compose, by one of its generations."""
 
     def __init__(
-        self, engine: ContainerEngine, project: str, files: Sequence[Path], env: Mapping[str, str]
+        self,
+        engine: ContainerEngine,
+        project: str,
+        files: Sequence[Path],
+        env: Mapping[str, str],
+        program: str,
     ) -> None:
         self.engine = engine
         self._project = project
         self._env = {**engine.environment, **env}
-        has_plugin = not subprocess.run(
-            [required("docker"), "compose", "version"], capture_output=True, check=False
-        ).returncode
-        program = [required("docker"), "compose"] if has_plugin else [required("docker-compose")]
-        self._command = [*program, "-p", project]
+        self._command = [program, "-p", project]
         for file in files:
             self._command += ["-f", str(file)]
 
