@@ -225,7 +225,8 @@ def test_any_state(registry, state: str, method: str, upload: str) -> None:
     query = f"_state={quote(state)}&digest=sha256:{'0' * 64}"
     path = f"/v2/properties/states/blobs/uploads/{segment(upload)}"
     answer = ask(registry, method, f"{path}?{query}", content=b"x")
-    assert answer.status_code in (400, 404, 405)
+    # 301: a path with an empty component is sent to one without.
+    assert answer.status_code in (301, 400, 404, 405)
 
 
 @SETTINGS

@@ -59,6 +59,9 @@ async def test_when_another_master_takes_over_the_cache_goes_on_there(new_cache,
             reports.append(degraded)
 
         watching = asyncio.create_task(cache.watch(report))
+        async with asyncio.timeout(20):
+            while not reports:
+                await asyncio.sleep(0.01)
         new = await asyncio.to_thread(sentinels.fail_over)
         async with asyncio.timeout(20):
             while True:

@@ -37,7 +37,9 @@ def published(name: str, function: Callable[[], object]) -> Iterator[None]:
     try:
         yield
     finally:
-        del _published[name]
+        # Another one may have taken the name since.
+        if _published.get(name) is function:
+            del _published[name]
 
 
 def variables() -> dict[str, object]:
