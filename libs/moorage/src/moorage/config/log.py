@@ -20,7 +20,9 @@ from moorage.config.values import (
     Text,
     as_list,
     empty_is_none,
+    more_than_zero,
     one_of,
+    one_or_more,
     split_host_port,
 )
 
@@ -57,18 +59,6 @@ def _smtp_address(value: str) -> str:
     _, port = split_host_port(value)
     if port == 0:
         raise ValueError(f"must name a port: {value!r}")
-    return value
-
-
-def _more_than_nothing(value: float) -> float:
-    if value <= 0:
-        raise ValueError("must be more than zero")
-    return value
-
-
-def _at_least_one(value: int) -> int:
-    if value < 1:
-        raise ValueError(f"must be at least 1: {value}")
     return value
 
 
@@ -109,8 +99,8 @@ class MailOptions(Section):
     smtp: SMTP = Field(default_factory=SMTP)
     from_: Annotated[MailAddress | None, BeforeValidator(empty_is_none)] = Field(default=None, alias="from")
     to: Annotated[tuple[MailAddress, ...], BeforeValidator(as_list)] = ()
-    rate: Annotated[Count, AfterValidator(_at_least_one)] = 10
-    timeout: Annotated[Seconds, AfterValidator(_more_than_nothing)] = 30.0
+    rate: Annotated[Count, AfterValidator(one_or_more)] = 10
+    timeout: Annotated[Seconds, AfterValidator(more_than_zero)] = 30.0
 
     @property
     def sender(self) -> str:

@@ -12,7 +12,17 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from moorage.config.section import Section
-from moorage.config.values import ByteSize, Count, Flag, Seconds, Secret, Text, empty_is_none, one_of
+from moorage.config.values import (
+    ByteSize,
+    Count,
+    Flag,
+    Seconds,
+    Secret,
+    Text,
+    empty_is_none,
+    one_of,
+    one_or_more,
+)
 
 _MIB = 1 << 20
 # S3's limits for a part of a multipart upload.
@@ -86,12 +96,6 @@ def _at_least_a_second(value: float) -> float:
     return value
 
 
-def _at_least_one(value: int) -> int:
-    if value < 1:
-        raise ValueError(f"must be at least 1: {value}")
-    return value
-
-
 _Name = Annotated[Text, AfterValidator(_not_empty)]
 _Given = Annotated[Text | None, BeforeValidator(empty_is_none)]
 _Endpoint = Annotated[Annotated[Text, AfterValidator(_endpoint)] | None, BeforeValidator(empty_is_none)]
@@ -119,7 +123,7 @@ class S3(Section):
     v4auth: Flag = True
     chunksize: _PartSize = 10 * _MIB
     multipartcopychunksize: _PartSize = 32 * _MIB
-    multipartcopymaxconcurrency: Annotated[Count, AfterValidator(_at_least_one)] = 100
+    multipartcopymaxconcurrency: Annotated[Count, AfterValidator(one_or_more)] = 100
     multipartcopythresholdsize: _CopySize = 32 * _MIB
     rootdirectory: Text = ""
     storageclass: Annotated[str, BeforeValidator(_storage_class)] = "STANDARD"

@@ -9,7 +9,7 @@ import ipaddress
 import re
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationInfo, WithJsonSchema
@@ -19,6 +19,8 @@ from moorage.config.duration import parse_duration
 from moorage.config.size import parse_size
 
 WARNINGS = "warnings"
+
+_Number = TypeVar("_Number", int, float)
 
 # Marks the fields that hold a duration.
 DURATION = "duration"
@@ -52,6 +54,20 @@ def kind(value: Any) -> str:
 def as_list(value: Any) -> Any:
     """A validator that takes one scalar for a list of it."""
     return [value] if isinstance(value, str | bool | int | float) else value
+
+
+def more_than_zero(value: _Number) -> _Number:
+    """A validator that takes a number above zero."""
+    if value <= 0:
+        raise ValueError("must be more than zero")
+    return value
+
+
+def one_or_more(value: int) -> int:
+    """A validator that takes a whole number above zero, and names another one."""
+    if value < 1:
+        raise ValueError(f"must be at least 1: {value}")
+    return value
 
 
 def one_of(*choices: str, any_case: bool = False) -> Callable[[Any], str]:
