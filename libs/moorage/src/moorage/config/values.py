@@ -9,7 +9,7 @@ import ipaddress
 import re
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationInfo, WithJsonSchema
@@ -17,6 +17,8 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationInfo,
 from moorage.config.document import resolved, resolved_deep
 from moorage.config.duration import parse_duration
 from moorage.config.size import parse_size
+
+_Number = TypeVar("_Number", int, float)
 
 WARNINGS = "warnings"
 
@@ -104,6 +106,20 @@ def unix_socket_path(path: str) -> str:
     if len(path.encode()) > UNIX_PATH_MAX:
         raise ValueError(f"longer than a unix socket's path can be ({UNIX_PATH_MAX} bytes): {path!r}")
     return path
+
+
+def not_empty(value: str) -> str:
+    """A validator that takes any text but the empty one."""
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
+def more_than_zero(value: _Number) -> _Number:
+    """A validator that takes a number that is neither zero nor negative."""
+    if value <= 0:
+        raise ValueError("must be more than zero")
+    return value
 
 
 def empty_is_none(value: Any) -> Any:
