@@ -407,4 +407,4 @@ def _letter_document(letter: DeadLetter) -> dict[str, Any]:
 
 def _printable(text: str) -> str:
     """The text without what a terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split(" ")))
+    return "".join(c if c.isprintable() else "?" for c in text)

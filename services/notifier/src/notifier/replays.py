@@ -56,8 +56,6 @@ class DeadLetter:
     event: Event | None
     """None for a message that was not an event."""
 
-    content: bytes
-
 
 async def dead_letters(
     jetstream: JetStreamContext, *, endpoint: str | None = None, since: float | None = None
@@ -136,7 +134,6 @@ def _dead_letter(message: Msg) -> DeadLetter:
         reason=headers.get(REASON_HEADER, ""),
         attempts=int(_number(headers.get(ATTEMPTS_HEADER), 0)),
         event=event,
-        content=message.data,
     )
 
 
