@@ -39,6 +39,15 @@ def is_gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
+def wait_for_network_of_its_own(pid: int) -> None:
+    """Wait until a process that is starting has left our network namespace for another one."""
+    wait_until(
+        lambda: os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net"),
+        timeout=10,
+        what="a network namespace",
+    )
+
+
 def accepts_connections(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1):
