@@ -64,7 +64,10 @@ def required(program: str) -> str:
 
 
 def run(*command: str | Path, timeout: float = 120, env: Mapping[str, str] | None = None) -> str:
-    """Run a command to its end and give its standard output; fails with both outputs when it fails."""
+    """Run a command to its end and give its standard output; fails with both outputs when it fails.
+
+    `env` is what it has beside the test's own environment.
+    """
     result = subprocess.run(
         [str(part) for part in command],
         capture_output=True,
