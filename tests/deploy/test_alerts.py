@@ -10,12 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from support.manifests import KUBERNETES, ROOT, render
+from support.manifests import KUBERNETES, render
 from support.processes import required, run
-
-PROMETHEUS = ROOT / "deploy/prometheus"
-ALERTS = PROMETHEUS / "alerts.yml"
-RULES: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
+from support.prometheus import ALERTS, PROMETHEUS, RULES
 
 DAY = 86400
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import promql_parser
 import pytest
-import yaml
 from promql_parser import AggModifierType, AggregateExpr, MatchOp, VectorSelector
 
 from support.client import V2Client, expect
@@ -17,14 +16,11 @@ from support.images import make_image
 from support.manifests import ROOT, SERVICES
 from support.metrics import PACKAGES, defined_metrics
 from support.processes import free_port, run, wait_until
-from support.prometheus import Prometheus, running_prometheus
+from support.prometheus import RULES, Prometheus, running_prometheus
 from support.redis import running_redis
 from support.registry import MOORAGE, running_stack
 
 GUIDE = (ROOT / "docs/monitoring.md").read_text()
-RULES: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"][
-    0
-]["rules"]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/moorage.json").read_text())
 PANELS: list[dict[str, Any]] = [each for each in DASHBOARD["panels"] if each["type"] != "row"]
 
