@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator
-
 from moorage.config.section import Section
-from moorage.config.values import Count, Seconds
-
-
-def _more_than_zero(value: float) -> float:
-    if value <= 0:
-        raise ValueError("must be more than zero")
-    return value
+from moorage.config.values import MORE_THAN_ZERO, Count, Seconds
 
 
 class Failures(Section):
     """`burst` wrong passwords at once, and one more each `interval`; of one client for one account."""
 
-    burst: Annotated[Count, AfterValidator(_more_than_zero)] = 10
-    interval: Annotated[Seconds, AfterValidator(_more_than_zero)] = 10.0
+    burst: Annotated[Count, MORE_THAN_ZERO] = 10
+    interval: Annotated[Seconds, MORE_THAN_ZERO] = 10.0

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator
-
 from moorage.config.section import Section
-from moorage.config.values import ByteSize, Count, Seconds
+from moorage.config.values import MORE_THAN_ZERO, ByteSize, Count, Seconds
 
-
-def _more_than_zero(value: int) -> int:
-    if value == 0:
-        raise ValueError("must be more than zero")
-    return value
-
-
-def _some_time(value: float) -> float:
-    if value <= 0:
-        raise ValueError("must be more than zero")
-    return value
-
-
-Size = Annotated[ByteSize, AfterValidator(_more_than_zero)]
-Number = Annotated[Count, AfterValidator(_more_than_zero)]
-Time = Annotated[Seconds, AfterValidator(_some_time)]
+Size = Annotated[ByteSize, MORE_THAN_ZERO]
+Number = Annotated[Count, MORE_THAN_ZERO]
+Time = Annotated[Seconds, MORE_THAN_ZERO]
 
 
 class Limits(Section):

@@ -10,6 +10,7 @@ from pydantic_core import InitErrorDetails, ValidationError
 
 from moorage.config.section import Section
 from moorage.config.values import (
+    MORE_THAN_ZERO,
     Count,
     Flag,
     FreeForm,
@@ -60,12 +61,6 @@ def _smtp_address(value: str) -> str:
     return value
 
 
-def _more_than_nothing(value: float) -> float:
-    if value <= 0:
-        raise ValueError("must be more than zero")
-    return value
-
-
 def _at_least_one(value: int) -> int:
     if value < 1:
         raise ValueError(f"must be at least 1: {value}")
@@ -110,7 +105,7 @@ class MailOptions(Section):
     from_: Annotated[MailAddress | None, BeforeValidator(empty_is_none)] = Field(default=None, alias="from")
     to: Annotated[tuple[MailAddress, ...], BeforeValidator(as_list)] = ()
     rate: Annotated[Count, AfterValidator(_at_least_one)] = 10
-    timeout: Annotated[Seconds, AfterValidator(_more_than_nothing)] = 30.0
+    timeout: Annotated[Seconds, MORE_THAN_ZERO] = 30.0
 
     @property
     def sender(self) -> str:

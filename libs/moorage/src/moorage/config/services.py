@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from moorage.config.section import Section
 from moorage.config.tls import ServicesTLS
 from moorage.config.values import (
+    MORE_THAN_ZERO,
     ByteSize,
     Count,
     Flag,
@@ -104,12 +105,6 @@ def _at_least_one(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-def _more_than_zero(value: float) -> float:
-    if value <= 0:
-        raise ValueError("must be more than zero")
-    return value
-
-
 def _port(value: int) -> int:
     if value > LAST_PORT:
         raise ValueError(f"must be a port, at most {LAST_PORT}")
@@ -138,7 +133,7 @@ def _short_lease(value: float) -> float:
 Address = Annotated[Text, AfterValidator(_address)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(as_list), AfterValidator(_at_least_one)]
 DebugAddress = Annotated[HostPort | None, BeforeValidator(empty_is_none)]
-Deadline = Annotated[Seconds, AfterValidator(_more_than_zero)]
+Deadline = Annotated[Seconds, MORE_THAN_ZERO]
 
 
 class GatewayService(Section):

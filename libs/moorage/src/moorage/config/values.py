@@ -150,6 +150,12 @@ def _not_negative(value: int) -> int:
     return value
 
 
+def _more_than_zero(value: float) -> float:
+    if value <= 0:
+        raise ValueError("must be more than zero")
+    return value
+
+
 def _word_or_number(value: Any, what: str) -> str | int:
     value = resolved(value)
     if isinstance(value, str | int) and not isinstance(value, bool):
@@ -258,4 +264,6 @@ Headers = Annotated[
     AfterValidator(_headers),
     WithJsonSchema({"type": ["object", "null"], "additionalProperties": _LINES_SCHEMA}),
 ]
+# For numbers of any kind, behind the kind: `Annotated[Seconds, MORE_THAN_ZERO]`.
+MORE_THAN_ZERO = AfterValidator(_more_than_zero)
 FreeForm = Annotated[Any, BeforeValidator(resolved_deep), WithJsonSchema({})]
