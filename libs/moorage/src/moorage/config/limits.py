@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from moorage.config.section import Section
-from moorage.config.values import MORE_THAN_ZERO, ByteSize, Count, Seconds
+from pydantic import AfterValidator
 
-Size = Annotated[ByteSize, MORE_THAN_ZERO]
-Number = Annotated[Count, MORE_THAN_ZERO]
-Time = Annotated[Seconds, MORE_THAN_ZERO]
+from moorage.config.section import Section
+from moorage.config.values import ByteSize, Count, Seconds, more_than_zero
+
+Size = Annotated[ByteSize, AfterValidator(more_than_zero)]
+Number = Annotated[Count, AfterValidator(more_than_zero)]
+Time = Annotated[Seconds, AfterValidator(more_than_zero)]
 
 
 class Limits(Section):

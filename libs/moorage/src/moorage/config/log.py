@@ -10,7 +10,6 @@ from pydantic_core import InitErrorDetails, ValidationError
 
 from moorage.config.section import Section
 from moorage.config.values import (
-    MORE_THAN_ZERO,
     Count,
     Flag,
     FreeForm,
@@ -21,6 +20,7 @@ from moorage.config.values import (
     Text,
     as_list,
     empty_is_none,
+    more_than_zero,
     one_of,
     split_host_port,
 )
@@ -105,7 +105,7 @@ class MailOptions(Section):
     from_: Annotated[MailAddress | None, BeforeValidator(empty_is_none)] = Field(default=None, alias="from")
     to: Annotated[tuple[MailAddress, ...], BeforeValidator(as_list)] = ()
     rate: Annotated[Count, AfterValidator(_at_least_one)] = 10
-    timeout: Annotated[Seconds, MORE_THAN_ZERO] = 30.0
+    timeout: Annotated[Seconds, AfterValidator(more_than_zero)] = 30.0
 
     @property
     def sender(self) -> str:

@@ -11,7 +11,6 @@ from moorage.config.section import Section
 from moorage.config.tls import ServicesTLS
 from moorage.config.values import (
     DNS,
-    MORE_THAN_ZERO,
     ByteSize,
     Count,
     Flag,
@@ -20,6 +19,7 @@ from moorage.config.values import (
     Text,
     as_list,
     empty_is_none,
+    more_than_zero,
     one_of,
     split_host_port,
     unix_socket_path,
@@ -126,7 +126,7 @@ def _short_lease(value: float) -> float:
 Address = Annotated[Text, AfterValidator(_address)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(as_list), AfterValidator(_at_least_one)]
 DebugAddress = Annotated[HostPort | None, BeforeValidator(empty_is_none)]
-Deadline = Annotated[Seconds, MORE_THAN_ZERO]
+Deadline = Annotated[Seconds, AfterValidator(more_than_zero)]
 
 
 class GatewayService(Section):

@@ -9,7 +9,7 @@ import ipaddress
 import re
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationInfo, WithJsonSchema
@@ -17,6 +17,8 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationInfo,
 from moorage.config.document import resolved, resolved_deep
 from moorage.config.duration import parse_duration
 from moorage.config.size import parse_size
+
+_Number = TypeVar("_Number", int, float)
 
 WARNINGS = "warnings"
 
@@ -109,6 +111,20 @@ def unix_socket_path(path: str) -> str:
     return path
 
 
+def not_empty(value: str) -> str:
+    """A validator that takes any text but the empty one."""
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
+def more_than_zero(value: _Number) -> _Number:
+    """A validator that takes a number that is neither zero nor negative."""
+    if value <= 0:
+        raise ValueError("must be more than zero")
+    return value
+
+
 def empty_is_none(value: Any) -> Any:
     """A validator that takes an empty text for none, as Go's parser does."""
     return None if isinstance(value, str) and not value else value
@@ -150,12 +166,6 @@ def _integer(value: Any) -> int:
 def _not_negative(value: int) -> int:
     if value < 0:
         raise ValueError(f"must not be negative: {value}")
-    return value
-
-
-def _more_than_zero(value: float) -> float:
-    if value <= 0:
-        raise ValueError("must be more than zero")
     return value
 
 
@@ -267,6 +277,4 @@ Headers = Annotated[
     AfterValidator(_headers),
     WithJsonSchema({"type": ["object", "null"], "additionalProperties": _LINES_SCHEMA}),
 ]
-# For numbers of any kind, behind the kind: `Annotated[Seconds, MORE_THAN_ZERO]`.
-MORE_THAN_ZERO = AfterValidator(_more_than_zero)
 FreeForm = Annotated[Any, BeforeValidator(resolved_deep), WithJsonSchema({})]

@@ -83,6 +83,6 @@ class Attempts:
 
 
 def _keys(address: str, account: str) -> tuple[str, str]:
-    # A client on a unix socket has no address, and is like any other there.
+    # A client on a unix socket is like any other there.
     client = client_of(address)
     return client, f"{client} {account[:256]}"
