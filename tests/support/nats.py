@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,11 +90,18 @@ class NatsServer:
         """What the stream holds, as soon as it holds so many."""
         return events_at(self.url, at_least, timeout=timeout)
 
-    def events_of(self, repository: str, number: int, *, timeout: float = 20) -> list[StoredEvent]:
-        """The events of a repository, as soon as there are so many; fails when there are others."""
+    def events_of(
+        self,
+        repository: str,
+        number: int,
+        which: Callable[[StoredEvent], bool] = lambda _: True,
+        *,
+        timeout: float = 20,
+    ) -> list[StoredEvent]:
+        """The events of a repository (`which` of them), as soon as there are so many; fails for more."""
         deadline = time.monotonic() + timeout
         while True:
-            found = [event for event in self.events() if event.repository == repository]
+            found = [event for event in self.events() if event.repository == repository and which(event)]
             if len(found) >= number or time.monotonic() > deadline:
                 assert len(found) == number, [(event.action, event.target) for event in found]
                 return found

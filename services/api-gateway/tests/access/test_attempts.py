@@ -70,6 +70,13 @@ def test_an_ipv6_client_has_a_network_of_addresses(attempts: Attempts) -> None:
     assert wait(attempts, "2001:db8:0:1::1", "ada") == 0
 
 
+def test_clients_that_a_listener_for_ipv6_sees_as_mapped_are_not_one(attempts: Attempts) -> None:
+    waits = [wait(attempts, "::ffff:192.0.2.1", "ada") for _ in range(4)]
+    assert waits == [0, 0, 0, 10]
+    assert wait(attempts, "192.0.2.1", "ada") == 10
+    assert wait(attempts, "::ffff:192.0.2.2", "ada") == 0
+
+
 def test_attempts_at_the_same_time_are_counted_before_they_end(attempts: Attempts) -> None:
     begun = [wait(attempts, ADDRESS, "ada") for _ in range(10)]
     assert begun.count(0) == 3

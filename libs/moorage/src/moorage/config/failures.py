@@ -7,17 +7,11 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from moorage.config.section import Section
-from moorage.config.values import Count, Seconds
-
-
-def _more_than_zero(value: float) -> float:
-    if value <= 0:
-        raise ValueError("must be more than zero")
-    return value
+from moorage.config.values import Count, Seconds, more_than_zero
 
 
 class Failures(Section):
     """`burst` wrong passwords at once, and one more each `interval`; of one client for one account."""
 
-    burst: Annotated[Count, AfterValidator(_more_than_zero)] = 10
-    interval: Annotated[Seconds, AfterValidator(_more_than_zero)] = 10.0
+    burst: Annotated[Count, AfterValidator(more_than_zero)] = 10
+    interval: Annotated[Seconds, AfterValidator(more_than_zero)] = 10.0

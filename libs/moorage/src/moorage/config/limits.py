@@ -7,24 +7,11 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from moorage.config.section import Section
-from moorage.config.values import ByteSize, Count, Seconds
+from moorage.config.values import ByteSize, Count, Seconds, more_than_zero
 
-
-def _more_than_zero(value: int) -> int:
-    if value == 0:
-        raise ValueError("must be more than zero")
-    return value
-
-
-def _some_time(value: float) -> float:
-    if value <= 0:
-        raise ValueError("must be more than zero")
-    return value
-
-
-Size = Annotated[ByteSize, AfterValidator(_more_than_zero)]
-Number = Annotated[Count, AfterValidator(_more_than_zero)]
-Time = Annotated[Seconds, AfterValidator(_some_time)]
+Size = Annotated[ByteSize, AfterValidator(more_than_zero)]
+Number = Annotated[Count, AfterValidator(more_than_zero)]
+Time = Annotated[Seconds, AfterValidator(more_than_zero)]
 
 
 class Limits(Section):

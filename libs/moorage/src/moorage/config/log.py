@@ -20,6 +20,7 @@ from moorage.config.values import (
     Text,
     as_list,
     empty_is_none,
+    more_than_zero,
     one_of,
     split_host_port,
 )
@@ -57,12 +58,6 @@ def _smtp_address(value: str) -> str:
     _, port = split_host_port(value)
     if port == 0:
         raise ValueError(f"must name a port: {value!r}")
-    return value
-
-
-def _more_than_nothing(value: float) -> float:
-    if value <= 0:
-        raise ValueError("must be more than zero")
     return value
 
 
@@ -110,7 +105,7 @@ class MailOptions(Section):
     from_: Annotated[MailAddress | None, BeforeValidator(empty_is_none)] = Field(default=None, alias="from")
     to: Annotated[tuple[MailAddress, ...], BeforeValidator(as_list)] = ()
     rate: Annotated[Count, AfterValidator(_at_least_one)] = 10
-    timeout: Annotated[Seconds, AfterValidator(_more_than_nothing)] = 30.0
+    timeout: Annotated[Seconds, AfterValidator(more_than_zero)] = 30.0
 
     @property
     def sender(self) -> str:

@@ -12,7 +12,17 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from moorage.config.section import Section
-from moorage.config.values import ByteSize, Count, Flag, Seconds, Secret, Text, empty_is_none, one_of
+from moorage.config.values import (
+    ByteSize,
+    Count,
+    Flag,
+    Seconds,
+    Secret,
+    Text,
+    empty_is_none,
+    not_empty,
+    one_of,
+)
 
 _MIB = 1 << 20
 # S3's limits for a part of a multipart upload.
@@ -74,12 +84,6 @@ def _endpoint(value: str) -> str:
     return value
 
 
-def _not_empty(value: str) -> str:
-    if not value:
-        raise ValueError("must not be empty")
-    return value
-
-
 def _at_least_a_second(value: float) -> float:
     if value < 1:
         raise ValueError(f"must be at least 1s: {value:g}s")
@@ -92,7 +96,7 @@ def _at_least_one(value: int) -> int:
     return value
 
 
-_Name = Annotated[Text, AfterValidator(_not_empty)]
+_Name = Annotated[Text, AfterValidator(not_empty)]
 _Given = Annotated[Text | None, BeforeValidator(empty_is_none)]
 _Endpoint = Annotated[Annotated[Text, AfterValidator(_endpoint)] | None, BeforeValidator(empty_is_none)]
 _PartSize = Annotated[ByteSize, AfterValidator(_between(_MIN_PART, _MAX_PART))]

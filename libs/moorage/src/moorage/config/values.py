@@ -9,7 +9,7 @@ import ipaddress
 import re
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationInfo, WithJsonSchema
@@ -18,6 +18,8 @@ from moorage.config.document import resolved, resolved_deep
 from moorage.config.duration import parse_duration
 from moorage.config.size import parse_size
 
+_Number = TypeVar("_Number", int, float)
+
 WARNINGS = "warnings"
 
 # Marks the fields that hold a duration.
@@ -25,6 +27,9 @@ DURATION = "duration"
 
 # struct sockaddr_un holds 108 bytes, the last of them a NUL.
 UNIX_PATH_MAX = 107
+
+# What an address of a service begins with that is looked up in DNS again and again.
+DNS = "dns:///"
 
 _WHOLE_NUMBER = re.compile(r"[-+]?\d{1,18}", re.ASCII)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
@@ -104,6 +109,20 @@ def unix_socket_path(path: str) -> str:
     if len(path.encode()) > UNIX_PATH_MAX:
         raise ValueError(f"longer than a unix socket's path can be ({UNIX_PATH_MAX} bytes): {path!r}")
     return path
+
+
+def not_empty(value: str) -> str:
+    """A validator that takes any text but the empty one."""
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
+def more_than_zero(value: _Number) -> _Number:
+    """A validator that takes a number that is neither zero nor negative."""
+    if value <= 0:
+        raise ValueError("must be more than zero")
+    return value
 
 
 def empty_is_none(value: Any) -> Any:
