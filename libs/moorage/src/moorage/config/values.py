@@ -28,6 +28,9 @@ DURATION = "duration"
 # struct sockaddr_un holds 108 bytes, the last of them a NUL.
 UNIX_PATH_MAX = 107
 
+# What an address of a service begins with that is looked up in DNS again and again.
+DNS = "dns:///"
+
 _WHOLE_NUMBER = re.compile(r"[-+]?\d{1,18}", re.ASCII)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
 _NOT_IN_HOST = re.compile(r"[\s/\[\]@\x00-\x1f\x7f]")
