@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import os
 import re
 import secrets
@@ -113,9 +112,7 @@ def test_a_subscriber_on_nats_is_given_its_teams_pushes_also_those_it_was_away_f
         await ensure_stream(jetstream, Stream())
         for each in events:
             about = subject(each.action, each.target.repository)
-            await jetstream.publish(
-                about, json.dumps(each.document()).encode(), headers=message_headers(each)
-            )
+            await jetstream.publish(about, each.encode(), headers=message_headers(each.id))
         await client.close()
 
     def says(process: Process, *lines: str) -> None:

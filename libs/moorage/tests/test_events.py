@@ -159,7 +159,7 @@ def test_another_subject_is_refused(text: str) -> None:
 
 
 def test_a_message_carries_the_events_id() -> None:
-    assert message_headers(PUSH)["Nats-Msg-Id"] == PUSH.id
+    assert message_headers(PUSH.id)["Nats-Msg-Id"] == PUSH.id
 
 
 def test_an_envelope_is_indented_as_the_library_s_encoder_does_it() -> None:

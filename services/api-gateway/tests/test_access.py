@@ -9,6 +9,7 @@ import pytest
 
 from api_gateway.access import AccessRecord, Grant, Resource
 from api_gateway.access.open import Open
+from api_gateway.answering import Exchange
 from api_gateway.descriptors import TABLE
 from api_gateway.record import RECORD_KEY, RequestRecord
 from api_gateway.request import Request
@@ -45,10 +46,9 @@ async def ask(controller: Any, method: str, path: str, query: str = "") -> tuple
 
     context = RouteContext(
         access=controller,
-        origins=Origins(host=None, relative=True, prefix="/", trusts=lambda peer: False),
+        exchange=Exchange(Origins(host=None, relative=True, prefix="/", trusts=lambda peer: False), stall=5),
         prefix="/",
         read_only=False,
-        stall=5,
     )
     statuses: list[int] = []
 

@@ -17,6 +17,7 @@ import pytest
 from starlette.routing import BaseRoute
 
 from api_gateway.access.open import Open
+from api_gateway.answering import Exchange
 from api_gateway.app import Parts, build_router
 from api_gateway.descriptors import TABLE
 from api_gateway.descriptors.model import Method
@@ -52,15 +53,7 @@ def issuer() -> Issuer:
 def registry(
     start_registry: Callable[..., Any], issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
-    jwks = tmp_path_factory.mktemp("keys") / "jwks.json"
-    jwks.write_text(issuer.jwks())
-    token = {
-        "realm": "https://t.example",
-        "service": issuer.service,
-        "issuer": issuer.name,
-        "jwks": str(jwks),
-    }
-    return start_registry(auth={"token": token})
+    return start_registry(auth=issuer.auth(tmp_path_factory.mktemp("keys") / "jwks.json"))
 
 
 def path_of(template: str) -> str:
@@ -185,7 +178,7 @@ def routes_of(tokens: TokenServing | None) -> list[BaseRoute]:
     config = parse("version: 0.1\nstorage: inmemory\n", {})
     nothing: dict[str, Any] = {each.name: None for each in fields(Parts)}
     origins = Origins(host=None, relative=True, prefix="/", trusts=lambda peer: False)
-    context = RouteContext(access=Open(), origins=origins, prefix="/", read_only=False, stall=5)
+    context = RouteContext(access=Open(), exchange=Exchange(origins, stall=5), prefix="/", read_only=False)
     return list(build_router(config, Parts(**{**nothing, "tokens": tokens}), context).routes)
 
 

@@ -18,6 +18,8 @@ from prometheus_client import REGISTRY
 from api_gateway.limitmemory import WAYS, LimitMemory, SharedLimitMemory, client_of
 from api_gateway.requestlimit import Buckets
 from moorage.config.limits import Limits
+from support.accounts import write_accounts
+from support.clock import Clock
 from support.processes import wait_until
 
 OCTETS = "Content-Type: application/octet-stream"
@@ -258,10 +260,10 @@ def impatient(start_registry, request):
     return start_registry(http={"limits": SLOW}, services=services)
 
 
-def test_a_body_that_trickles_is_refused_and_the_upload_goes_on(impatient, repository: str) -> None:
-    path = impatient.start_upload(repository).headers["location"].removeprefix(impatient.url)
-    with impatient.connect() as connection:
-        connection.sendall(request("PATCH", path, "Content-Length: 1000000", OCTETS))
+def trickled(registry, head: bytes) -> tuple[bytes, int]:
+    """Send a request whose body comes byte by byte; the answer, which comes before its end, and the bytes."""
+    with registry.connect() as connection:
+        connection.sendall(head)
         connection.settimeout(0.05)
         started, received, sent = time.monotonic(), b"", 0
         while time.monotonic() - started < 20 and not received:
@@ -271,9 +273,27 @@ def test_a_body_that_trickles_is_refused_and_the_upload_goes_on(impatient, repos
                 connection.sendall(b"x")
                 sent += 1
     assert 0.5 < time.monotonic() - started < 10
+    return received, sent
+
+
+def test_a_body_that_trickles_is_refused_and_the_upload_goes_on(impatient, repository: str) -> None:
+    path = impatient.start_upload(repository).headers["location"].removeprefix(impatient.url)
+    received, sent = trickled(impatient, request("PATCH", path, "Content-Length: 1000000", OCTETS))
     assert parsed(received)[::2] == (408, "SIZE_INVALID")
     wait_until(lambda: stored(impatient, path) > 0, timeout=10, what="what came is kept")
     assert stored(impatient, path) <= sent
+
+
+def test_a_form_that_trickles_gets_no_token(start_registry, tmp_path) -> None:
+    server = {
+        "htpasswd": str(write_accounts(tmp_path / "htpasswd", {"ada": "pw"})),
+        "key": str(tmp_path / "key"),
+    }
+    registry = start_registry(http={"limits": SLOW}, auth={"token": {"server": server}})
+    form = "Content-Type: application/x-www-form-urlencoded"
+    with counted("minimumrate"):
+        received, _ = trickled(registry, request("POST", "/token", "Content-Length: 60000", form))
+    assert parsed(received)[::2] == (408, "SIZE_INVALID")
 
 
 def stored(registry, path: str) -> int:
@@ -353,13 +373,6 @@ def test_a_stranger_s_word_about_its_address_does_not_count(start_registry) -> N
         for number in range(5)
     ]
     assert statuses == [200] * 3 + [429] * 2
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def buckets(clock: Clock, **limits: int) -> Buckets:

@@ -215,6 +215,19 @@ def test_a_handshake_that_does_not_come_holds_up_nobody_and_is_given_up(
     assert REGISTRY.get_sample_value("registry_tls_handshakes_failed_total") >= failed + 100
 
 
+def test_a_connection_too_many_is_closed_without_a_word(start_registry, certificates) -> None:
+    registry = start_registry(http={"tls": certificates.http(), "limits": {"connections": 1}})
+    registry.client.close()
+    with (
+        socket.create_connection(registry.address[:2], timeout=20) as one,
+        socket.create_connection(registry.address[:2], timeout=20) as another,
+    ):
+        assert another.recv(65536) == b""
+        one.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            one.recv(1)
+
+
 def versions(context: ssl.SSLContext, version: ssl.TLSVersion) -> ssl.SSLContext:
     context.minimum_version = context.maximum_version = version
     context.set_ciphers("ALL:@SECLEVEL=0")

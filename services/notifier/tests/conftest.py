@@ -305,9 +305,8 @@ class Delivering:
     async def publish(self, *events: Event) -> list[str]:
         """Put events into the stream, in this order; their ids."""
         for event in events:
-            await self.js.publish(
-                subject(event.action, event.target.repository), event.encode(), headers=message_headers(event)
-            )
+            about = subject(event.action, event.target.repository)
+            await self.js.publish(about, event.encode(), headers=message_headers(event.id))
         return [event.id for event in events]
 
 

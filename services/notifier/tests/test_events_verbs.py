@@ -82,6 +82,7 @@ async def test_tail_prints_what_happened_since_a_time_of_some_actions_and_reposi
         return [document["id"] for document in documents(out)]
 
     assert await ids() == [event.id for event in events]
+    assert await ids("--since", "1970-01-01T00:00:00Z") == [event.id for event in events]
     assert await ids("--since", "1h", "--action", "push") == [events[n].id for n in (0, 2, 3)]
     assert await ids("--repository", "team/*", "--action", "push") == [events[0].id]
     later = datetime.now(UTC) + timedelta(seconds=5)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import structlog
 from prometheus_client import Counter
 
-from api_gateway.admission import Admission
+from api_gateway.admission import Admission, TurnedAwayError
 from api_gateway.loads import ONLY_LOAD, Load
 from api_gateway.protocol import GatewayProtocol
 from api_gateway.tls import LAST_WORDS, PLAIN_HTTP, ListenerTLS
@@ -119,14 +119,17 @@ class Acceptor:
         if self._full:
             self._full = False
             log.warning("connections are accepted again")
+        connection.setblocking(False)
         guest = ""
         if self._admission is not None:
-            admitted = self._admission.enter(connection, address)
-            if admitted is None:
+            try:
+                guest = self._admission.enter(address)
+            except TurnedAwayError as refusal:
+                # Over TLS nothing can be said: a handshake is what there is no room for.
+                _say_and_end(connection, refusal.answer if self._tls is None else b"")
+                connection.close()
                 return
-            guest = admitted
         self._load.opened()
-        connection.setblocking(False)
         connect = self._connect if self._tls is None else self._connect_tls
         task = self._loop.create_task(connect(connection, guest))
         self._connecting.add(task)

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-
 from api_gateway.forwarded import Trust
 from api_gateway.limitmemory import LimitMemory, client_of
 from api_gateway.limits import refused
-from api_gateway.refusal import envelope_headers
+from api_gateway.refusal import RETRY_AFTER, RefusalError, last_answer
 from moorage.config.limits import Limits
 from moorage.errors import ErrorCode, RegistryError
+
+# Seconds after which one that was turned away may come again.
+_AGAIN = [(RETRY_AFTER, b"5")]
+
+_TOO_MANY = last_answer(
+    RefusalError.wrap(RegistryError(ErrorCode.UNAVAILABLE, "too many connections"), _AGAIN)
+)
+_TOO_MANY_OF_ONE = last_answer(
+    RefusalError.wrap(
+        RegistryError(ErrorCode.TOOMANYREQUESTS, "too many connections from this address"), _AGAIN
+    )
+)
+
+
+class TurnedAwayError(Exception):
+    """There are too many connections. `answer` is what the client may be told, as it goes over the wire."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__()
+        self.answer = answer
 
 
 class Admission:
@@ -25,63 +42,25 @@ class Admission:
         self._memory = memory
         self._trusts = trusts
 
-    def enter(self, connection: socket.socket, address: object) -> str | None:
-        """Count a connection in. Gives what `leave` needs; None when it was refused, and is closed.
+    def enter(self, address: object) -> str:
+        """Count in a connection from this address, of `accept`. Gives what `leave` needs.
 
-        `address` is what `accept` gave.
+        Raises TurnedAwayError when it must not stay.
         """
         limits = self._limits
         peer = str(address[0]) if isinstance(address, tuple) else ""
         client = ""
         if limits.connections and self._memory.connections >= limits.connections:
             refused("connections", peer)
-            _turn_away(connection, _TOO_MANY)
-            return None
+            raise TurnedAwayError(_TOO_MANY)
         if limits.clientconnections and peer and not self._trusts(peer):
             client = client_of(peer)
             if client and self._memory.connections_of(client) >= limits.clientconnections:
                 refused("clientconnections", peer)
-                _turn_away(connection, _TOO_MANY_OF_ONE)
-                return None
+                raise TurnedAwayError(_TOO_MANY_OF_ONE)
         self._memory.count(client, 1)
         return client
 
     def leave(self, client: str) -> None:
         """Count a connection out."""
         self._memory.count(client, -1)
-
-
-def _answer(error: RegistryError, status: bytes, retry_after: bytes) -> bytes:
-    body = error.envelope()
-    fields = [
-        *(pair for pair in envelope_headers(error) if pair[0] != b"retry-after"),
-        (b"retry-after", retry_after),
-        (b"content-length", str(len(body)).encode("ascii")),
-        (b"connection", b"close"),
-    ]
-    lines = b"".join(b"%b: %b\r\n" % pair for pair in fields)
-    return b"HTTP/1.1 %b\r\n%b\r\n%b" % (status, lines, body)
-
-
-_TOO_MANY = _answer(
-    RegistryError(ErrorCode.UNAVAILABLE, "too many connections"), b"503 Service Unavailable", b"5"
-)
-_TOO_MANY_OF_ONE = _answer(
-    RegistryError(ErrorCode.TOOMANYREQUESTS, "too many connections from this address"),
-    b"429 Too Many Requests",
-    b"5",
-)
-
-
-def _turn_away(connection: socket.socket, answer: bytes) -> None:
-    """Say why, if that costs nothing, and close.
-
-    Over TLS the client sees no more than the end: a handshake is what there is no room for.
-    """
-    with contextlib.suppress(OSError):
-        connection.setblocking(False)
-        connection.send(answer)
-        connection.shutdown(socket.SHUT_WR)
-        # What is left unread would make the end a reset, which may overtake the answer.
-        connection.recv(65536)
-    connection.close()

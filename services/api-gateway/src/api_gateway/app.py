@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from api_gateway.access import AccessController
 from api_gateway.accesslog import AccessLog
+from api_gateway.answering import Exchange
 from api_gateway.clients.blobs import BlobReader
 from api_gateway.clients.contents import SmallBlobs
 from api_gateway.clients.instances import BlobInstances
@@ -126,11 +127,13 @@ def build_app(config: Configuration, parts: Parts) -> ASGIApp:
     trusts = lru_cache(_PEERS)(config.http.trusts)
     context = RouteContext(
         access=parts.access,
-        origins=Origins.of(config, trusts),
+        exchange=Exchange(
+            origins=Origins.of(config, trusts),
+            stall=config.services.blobtimeout,
+            minimum=MinimumRate(config.http.limits.minimumrate, config.http.limits.ratewindow),
+        ),
         prefix=config.http.prefix,
         read_only=config.storage.maintenance.readonly.enabled,
-        stall=config.services.blobtimeout,
-        minimum=MinimumRate(config.http.limits.minimumrate, config.http.limits.ratewindow),
     )
     app: ASGIApp = Gate(build_router(config, parts, context), health=parts.health)
     if parts.buckets is not None:
@@ -146,7 +149,7 @@ def build_router(config: Configuration, parts: Parts, context: RouteContext) -> 
     routes = v2_routes(TABLE, endpoints(config, parts), context)
     own: list[OpenRoute] = [AliveRoute()]
     if parts.tokens is not None:
-        own += parts.tokens.routes(context.origins, context.stall)
+        own += parts.tokens.routes(context.exchange)
     return Router(
         routes=[*routes, *own],
         default=Fallback(routes, documents_app(), prefix=config.http.prefix),

@@ -22,14 +22,13 @@ from urllib.parse import unquote
 
 import httptools
 import structlog
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api_gateway.connection import ABORT, LEND_BODY, LEND_RESPONSE, REST, LentBody
 from api_gateway.cycle import Cycle
-from api_gateway.headers import HeaderList
 from api_gateway.limits import refused
 from api_gateway.middleware import API_VERSION
-from api_gateway.refusal import envelope_headers
+from api_gateway.refusal import last_answer
 from api_gateway.tls import undelivered
 from moorage.config.limits import Limits
 from moorage.errors import ErrorCode, RegistryError
@@ -337,16 +336,7 @@ class GatewayProtocol(HttpToolsProtocol):
             cycle.message_event.set()
         log.debug("connection refused", reason=message, remoteaddr=self.client[0] if self.client else "")
         error = RegistryError(ErrorCode.UNSUPPORTED, message=message, http_status=status)
-        body = error.envelope()
-        fields: HeaderList = [
-            *self.server_state.default_headers,
-            API_VERSION,
-            *envelope_headers(error),
-            (b"content-length", str(len(body)).encode("ascii")),
-            (b"connection", b"close"),
-        ]
-        lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % pair for pair in fields), b"\r\n", body]
-        self.transport.write(b"".join(lines))
+        self.transport.write(last_answer(error, [*self.server_state.default_headers, API_VERSION]))
         self.transport.close()
 
     def _start_head_timer(self) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from api_gateway.headers import HeaderList, field
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from api_gateway.headers import HeaderList
 from moorage.errors import RegistryError
 
 # Seconds after which a client may try again when a service was not there: it is back at once, or for long
 # not.
-_RETRY_AFTER = "1"
+_RETRY_SECONDS = b"1"
+
+RETRY_AFTER = b"retry-after"
 
 
 class RefusalError(RegistryError):
@@ -29,8 +33,23 @@ class RefusalError(RegistryError):
 def envelope_headers(error: RegistryError) -> HeaderList:
     """The fields of an error's answer, without its length."""
     headers: HeaderList = [(b"content-type", b"application/json")]
-    if error.http_status == 503:
-        headers.append(field(b"retry-after", _RETRY_AFTER))
-    if isinstance(error, RefusalError):
-        headers.extend(error.headers)
-    return headers
+    own = error.headers if isinstance(error, RefusalError) else []
+    if error.http_status == 503 and not any(name == RETRY_AFTER for name, _ in own):
+        headers.append((RETRY_AFTER, _RETRY_SECONDS))
+    return headers + own
+
+
+def last_answer(error: RegistryError, headers: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
+    """An error's answer as it goes over the wire, these fields first; the connection ends behind it.
+
+    For what is refused before it is a request.
+    """
+    body = error.envelope()
+    fields = [
+        *headers,
+        *envelope_headers(error),
+        (b"content-length", str(len(body)).encode("ascii")),
+        (b"connection", b"close"),
+    ]
+    lines = [STATUS_LINE[error.http_status], *(b"%b: %b\r\n" % pair for pair in fields), b"\r\n", body]
+    return b"".join(lines)

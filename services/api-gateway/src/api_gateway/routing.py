@@ -10,21 +10,17 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from starlette.routing import BaseRoute, Match
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from api_gateway.access import AccessController, AccessRecord
-from api_gateway.connection import ClientDisconnectedError
+from api_gateway.answering import AnsweringRoute, Exchange
 from api_gateway.descriptors.model import Access, Method, Route
-from api_gateway.headers import field
+from api_gateway.headers import HeaderList, field
 from api_gateway.metrics import IN_FLIGHT
-from api_gateway.record import CLIENT_CLOSED_REQUEST
-from api_gateway.refusal import envelope_headers
 from api_gateway.request import Request
-from api_gateway.urls import Origins
 from moorage.digest import Digest, InvalidDigestError
 from moorage.errors import ErrorCode, RegistryError
-from moorage.pace import MinimumRate
 from moorage.reference import InvalidReferenceError, parse_name, parse_reference
 
 Endpoint = Callable[[Request], Awaitable[None]]
@@ -40,26 +36,22 @@ _QUOTED = 300
 
 @dataclass(frozen=True, slots=True)
 class RouteContext:
-    """What all routes need."""
+    """What all routes of the table need."""
 
     access: AccessController
-    origins: Origins
+    exchange: Exchange
     prefix: str
     read_only: bool
-    stall: float
-    """Seconds that a client may neither send nor take anything in mid-body."""
-
-    minimum: MinimumRate = MinimumRate()  # noqa: RUF009  frozen
-    """How slowly it may do so."""
 
 
-class V2Route(BaseRoute):
+class V2Route(AnsweringRoute):
     """One row of the descriptor table as a route."""
 
     def __init__(self, descriptor: Route, endpoints: Endpoints, context: RouteContext) -> None:
+        super().__init__(context.exchange)
         self.descriptor = descriptor
         self.name = descriptor.name
-        self._context = context
+        self._access = context.access
         self._fullmatch = descriptor.pattern(context.prefix).fullmatch
         self._methods: dict[str, tuple[Method, Endpoint]] = {
             method.method: (method, endpoints[descriptor.name, method.method])
@@ -76,23 +68,13 @@ class V2Route(BaseRoute):
         return (Match.NONE, {}) if match is None else (Match.FULL, {"path_params": match.groupdict()})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        context = self._context
-        request = Request(
-            scope, receive, send, origins=context.origins, stall=context.stall, minimum=context.minimum
-        )
-        request.record.route = self.name
-        request.record.variables = scope["path_params"]
+        """Answer one request, which is counted meanwhile."""
         with self._in_flight.track_inprogress():
-            try:
-                await self._answer(request)
-            except ClientDisconnectedError:
-                request.record.status = CLIENT_CLOSED_REQUEST
-                request.abort()
-            except RegistryError as error:
-                await self._refuse(request, error)
+            await super().handle(scope, receive, send)
 
-    async def _answer(self, request: Request) -> None:
+    async def answer(self, request: Request) -> None:
+        """Check the path's parameters, ask the access controller, and run the method's endpoint."""
+        request.record.variables = request.scope["path_params"]
         chosen = self._methods.get(request.method)
         if chosen is None:
             await self._answer_without_endpoint(request)
@@ -100,29 +82,19 @@ class V2Route(BaseRoute):
         method, endpoint = chosen
         _parse_parameters(request)
         records = _records(method.access, request)
-        request.grant = await self._context.access.authorize(request, records)
+        request.grant = await self._access.authorize(request, records)
         request.record.user = request.grant.user
         await endpoint(request)
+
+    def refusal_headers(self, request: Request, error: RegistryError) -> HeaderList:
+        """With a method that it has not, those that it has."""
+        return [self._allow(but=request.method)] if error.http_status == 405 else []
 
     async def _answer_without_endpoint(self, request: Request) -> None:
         if request.method == "OPTIONS":
             await request.respond(200, [self._allow()])
             return
         raise RegistryError(ErrorCode.UNSUPPORTED, {"method": request.method[:_QUOTED]})
-
-    async def _refuse(self, request: Request, error: RegistryError) -> None:
-        request.record.error = error
-        if request.response_started:
-            # The status is out already. Without its end the answer cannot be taken for whole.
-            request.abort()
-            return
-        headers = envelope_headers(error)
-        if error.http_status == 405:
-            headers.append(self._allow(but=request.method))
-        try:
-            await request.respond(error.http_status, headers, error.envelope())
-        except ClientDisconnectedError:
-            request.record.status = CLIENT_CLOSED_REQUEST
 
     def _allow(self, but: str = "") -> tuple[bytes, bytes]:
         return field(b"allow", ", ".join([name for name in self._methods if name != but] + ["OPTIONS"]))

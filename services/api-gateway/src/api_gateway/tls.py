@@ -97,10 +97,6 @@ class ListenerTLS:
         """Look for changed files while the context is open."""
         return self._watched.watching()
 
-    def check(self) -> None:
-        """Look for changed files now."""
-        self._watched.check()
-
     def _make(self, pair: Pair) -> ssl.SSLContext:
         tls = self._tls
         context = _Context(ssl.PROTOCOL_TLS_SERVER)

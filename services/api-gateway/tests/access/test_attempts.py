@@ -4,20 +4,9 @@ import pytest
 
 from api_gateway.access.htpasswd import attempts as attempts_module
 from api_gateway.access.htpasswd.attempts import Attempts, Buckets, TooManyFailuresError
+from support.clock import Clock
 
 ADDRESS = "192.0.2.1"
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -68,6 +57,13 @@ def test_an_ipv6_client_has_a_network_of_addresses(attempts: Attempts) -> None:
     waits = [wait(attempts, f"2001:db8::{number:x}", "ada") for number in range(1, 5)]
     assert waits == [0, 0, 0, 10]
     assert wait(attempts, "2001:db8:0:1::1", "ada") == 0
+
+
+def test_clients_that_a_listener_for_ipv6_sees_as_mapped_are_not_one(attempts: Attempts) -> None:
+    waits = [wait(attempts, "::ffff:192.0.2.1", "ada") for _ in range(4)]
+    assert waits == [0, 0, 0, 10]
+    assert wait(attempts, "192.0.2.1", "ada") == 10
+    assert wait(attempts, "::ffff:192.0.2.2", "ada") == 0
 
 
 def test_attempts_at_the_same_time_are_counted_before_they_end(attempts: Attempts) -> None:

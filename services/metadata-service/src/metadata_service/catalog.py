@@ -173,7 +173,7 @@ class _Level:
             self._more = False
         self._walk.looks += len(names)
         self.after = names[-1] if names else self.after
-        children = [_join(self.name, name) for name in names if _is_name(name)]
+        children = (_join(self.name, name) for name in names)
         self._names.extend(
             child for child in children if _is_name(child) and (sieve.admits(child) or sieve.leads_on(child))
         )

@@ -72,10 +72,8 @@ class Tags:
         position: str | None = ""
         while position is not None:
             names, position = await self._next(repository, position, _SCAN * self._concurrency)
-            targets = await self._links.read([repository.tag_current(tag) for tag in names])
-            for tag, target in zip(names, targets, strict=True):
-                if target is not None:
-                    yield tag, target
+            for named in (await self.present(repository, names)).items():
+                yield named
 
     async def forget(self, repository: Repository, digests: Collection[Digest]) -> None:
         """Remove the notes that a tag once named one of these manifests."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from nats.js import JetStreamContext
 
-from moorage.events.subjects import CONTENT_TYPE, CONTENT_TYPE_HEADER, MESSAGE_ID_HEADER
+from moorage.events.subjects import DEAD_LETTER_STREAM, message_headers
 from notifier.names import (
     ATTEMPTS_HEADER,
-    DEAD_LETTER_STREAM,
     ENDPOINT_HEADER,
     REASON_HEADER,
     STORED_HEADER,
@@ -33,8 +32,10 @@ async def bury(
     `content` is the event's JSON, or what was to be it; `receipt` names the message that
     it came in.
     """
+    # Twice in a row, after a crash between this and the acknowledgement, it stands there once. An event that
+    # was told once more came in another message: when it is given up again, it stands there again.
     headers = {
-        CONTENT_TYPE_HEADER: CONTENT_TYPE,
+        **message_headers(f"{consumer_name(endpoint)}.{receipt}"),
         # A header is one line of ASCII, and an endpoint's name need not be.
         ENDPOINT_HEADER: endpoint.encode("ascii", "backslashreplace").decode("ascii"),
         REASON_HEADER: "".join(c if c.isascii() and c.isprintable() else "?" for c in reason)[
@@ -42,9 +43,6 @@ async def bury(
         ],
         ATTEMPTS_HEADER: str(attempts),
         STORED_HEADER: f"{stored:.3f}",
-        # Twice in a row, after a crash between this and the acknowledgement, it stands there once. An event
-        # that was told once more came in another message: when it is given up again, it stands there again.
-        MESSAGE_ID_HEADER: f"{consumer_name(endpoint)}.{receipt}",
     }
     await jetstream.publish(
         dead_letter_subject(endpoint), content, stream=DEAD_LETTER_STREAM, headers=headers

@@ -30,7 +30,7 @@ from notifier.lanes import Lanes, Waiting
 from notifier.leases import Lease
 from notifier.names import REPLAY_STREAM, consumer_name, replay_subject
 from notifier.outcome import Outcome
-from notifier.place import Done, Message, Place, PlaceName
+from notifier.place import Done, Message, Place, PlaceName, pending
 from notifier.statistics import Statistics
 
 log = structlog.get_logger("notifier.delivery")
@@ -317,12 +317,12 @@ class Delivery:
             for place in self._places:
                 await place.keep()
             await self._bury_old()
-            pending = 0
+            left = 0
             for place in self._places:
                 info = await place.info()
-                pending += (info.num_pending or 0) + (info.num_ack_pending or 0)
+                left += pending(info)
                 await place.bookmark(info)
-            self._statistics.pending(pending)
+            self._statistics.pending(left)
             await asyncio.sleep(self._takeover / _WORDS)
 
     async def _bury_old(self) -> None:

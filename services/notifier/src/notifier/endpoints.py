@@ -22,6 +22,7 @@ from notifier.names import (
     consumer_of_subject,
     is_consumer_name,
 )
+from notifier.place import pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def _endpoint_name(info: ConsumerInfo) -> str:
 
 
 def _pending(info: ConsumerInfo | None) -> int:
-    return 0 if info is None else (info.num_pending or 0) + (info.num_ack_pending or 0)
+    return 0 if info is None else pending(info)
 
 
 async def _dead_letters(jetstream: JetStreamContext) -> dict[str, int]:

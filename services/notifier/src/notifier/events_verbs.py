@@ -40,8 +40,6 @@ app = typer.Typer(
     add_completion=False,
 )
 
-_ACTIONS = ("push", "pull", "mount", "delete")
-
 
 def _time(text: str) -> float:
     """Seconds since the epoch, of a time or of how long ago it is."""
@@ -61,8 +59,10 @@ def _time(text: str) -> float:
 
 
 def _action(text: str) -> str:
-    if text not in _ACTIONS:
-        raise typer.BadParameter(f"no action {text!r}; there are {', '.join(_ACTIONS)}")
+    from moorage.events.event import ACTIONS
+
+    if text not in ACTIONS:
+        raise typer.BadParameter(f"no action {text!r}; there are {', '.join(ACTIONS)}")
     return text
 
 
@@ -129,7 +129,7 @@ def tail(
                 complain(f"message {message.metadata.sequence.stream} of the stream: {error}")
                 continue
             if repository is None or matches(repository, event.target.repository):
-                _say(json.dumps(event.document(), ensure_ascii=False) if as_json else _event_line(event))
+                _say_event(event, as_json=as_json)
 
     _run(config_path, work)
 
@@ -212,8 +212,7 @@ def replay(
             async for event in events:
                 told += 1
                 if not quiet:
-                    line = json.dumps(event.document(), ensure_ascii=False) if as_json else _event_line(event)
-                    _say(line)
+                    _say_event(event, as_json=as_json)
         except ReplayError as error:
             complain(f"{error}; {told} events before it are replayed")
             raise typer.Exit(FAILURE) from error
@@ -357,6 +356,10 @@ def _say(line: str) -> None:
         raise typer.Exit from None
 
 
+def _say_event(event: Event, *, as_json: bool) -> None:
+    _say(json.dumps(event.document(), ensure_ascii=False) if as_json else _event_line(event))
+
+
 def _event_line(event: Event) -> str:
     from moorage.events.timestamp import rfc3339_nano
 
@@ -407,4 +410,4 @@ def _letter_document(letter: DeadLetter) -> dict[str, Any]:
 
 def _printable(text: str) -> str:
     """The text without what a terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split(" ")))
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -62,10 +62,6 @@ class Lanes:
         self._aside: list[tuple[float, int, _Lane]] = []
         self._order = itertools.count()
 
-    def __len__(self) -> int:
-        """How many events wait or are being sent."""
-        return sum(len(lane.queue) for lane in self._lanes.values())
-
     @property
     def ready(self) -> int:
         """How many events could be sent now."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 
-from moorage.events.subjects import DEAD_LETTER_STREAM
-
 REPLAY_STREAM = "REGISTRY_REPLAYS"
 REPLAY_SUBJECTS = "registry.replays.>"
 
@@ -65,24 +63,3 @@ def replay_subject(endpoint: str) -> str:
 def replay_subject_of(consumer: str) -> str:
     """The same, of the consumer of an endpoint."""
     return f"registry.replays.{consumer}"
-
-
-__all__ = [
-    "ATTEMPTS_HEADER",
-    "DEAD_LETTER_STREAM",
-    "ENDPOINT_HEADER",
-    "ENDPOINT_METADATA",
-    "FORGOTTEN_AFTER",
-    "LEASE_BUCKET",
-    "PLACE_BUCKET",
-    "REASON_HEADER",
-    "REPLAY_STREAM",
-    "REPLAY_SUBJECTS",
-    "STORED_HEADER",
-    "consumer_name",
-    "consumer_of_subject",
-    "dead_letter_subject",
-    "is_consumer_name",
-    "replay_subject",
-    "replay_subject_of",
-]

@@ -66,6 +66,11 @@ class PlaceName:
     subject: str | None = None
 
 
+def pending(info: ConsumerInfo) -> int:
+    """How many messages of the stream a consumer still has to get, or has not acknowledged."""
+    return (info.num_pending or 0) + (info.num_ack_pending or 0)
+
+
 class Done:
     """What was done lately, so that a message that comes again is not sent again."""
 

@@ -34,15 +34,13 @@ async def read(
     Those that are there (`existing`), from `since` (seconds since the epoch) on if it is given; with `follow`
     also those that come, without an end. Nothing when there is no such stream. Raises nats.errors.Error.
     """
-    policy = DeliverPolicy.NEW
-    if existing:
-        policy = DeliverPolicy.ALL if since is None else DeliverPolicy.BY_START_TIME
+    policy, start = DeliverPolicy.ALL if existing else DeliverPolicy.NEW, None
+    if existing and since is not None:
+        policy, start = DeliverPolicy.BY_START_TIME, datetime.fromtimestamp(since, UTC)
     config = ConsumerConfig(
         ack_policy=AckPolicy.NONE,
         deliver_policy=policy,
-        opt_start_time=(
-            datetime.fromtimestamp(since, UTC) if policy is DeliverPolicy.BY_START_TIME and since else None
-        ),
+        opt_start_time=start,
         inactive_threshold=_FORGOTTEN_AFTER,
         mem_storage=True,
     )

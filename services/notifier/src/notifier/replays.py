@@ -13,13 +13,11 @@ from nats.js.errors import APIError, NotFoundError
 
 from moorage.events import Event, InvalidEventError
 from moorage.events.subjects import (
-    CONTENT_TYPE,
-    CONTENT_TYPE_HEADER,
     DEAD_LETTER_STREAM,
     DEAD_LETTER_SUBJECTS,
-    MESSAGE_ID_HEADER,
     STREAM,
     SUBJECTS,
+    message_headers,
 )
 from notifier.names import (
     ATTEMPTS_HEADER,
@@ -57,8 +55,6 @@ class DeadLetter:
     attempts: int
     event: Event | None
     """None for a message that was not an event."""
-
-    content: bytes
 
 
 async def dead_letters(
@@ -110,10 +106,12 @@ class Replay:
             raise ReplayError(f"a dead letter stays although it is replayed: {_words(error)}") from error
 
     async def _publish(self, consumer: str, event: Event, message_id: str) -> None:
-        headers = {CONTENT_TYPE_HEADER: CONTENT_TYPE, MESSAGE_ID_HEADER: message_id}
         try:
             await self._jetstream.publish(
-                replay_subject_of(consumer), event.encode(), stream=REPLAY_STREAM, headers=headers
+                replay_subject_of(consumer),
+                event.encode(),
+                stream=REPLAY_STREAM,
+                headers=message_headers(message_id),
             )
         except (APIError, nats.errors.Error, TimeoutError) as error:
             raise ReplayError(f"the stream of replays does not take an event: {_words(error)}") from error
@@ -136,7 +134,6 @@ def _dead_letter(message: Msg) -> DeadLetter:
         reason=headers.get(REASON_HEADER, ""),
         attempts=int(_number(headers.get(ATTEMPTS_HEADER), 0)),
         event=event,
-        content=message.data,
     )
 
 

@@ -26,7 +26,7 @@ _RENEWALS = 5
 
 _KEY_PREFIX = "notifier."
 _STREAM = f"KV_{LEASE_BUCKET}"
-_SUBJECT_PREFIX = f"$KV.{LEASE_BUCKET}.{_KEY_PREFIX}"
+_SUBJECT_PREFIX = f"$KV.{LEASE_BUCKET}."
 
 
 class Holding:
@@ -81,7 +81,7 @@ class Share:
     async def join(self) -> None:
         """Be counted, and count; raises nats.errors.Error or TimeoutError."""
         await self._bucket.put(self._key, b"")
-        info = await self._jetstream.stream_info(_STREAM, subjects_filter=f"{_SUBJECT_PREFIX}*")
+        info = await self._jetstream.stream_info(_STREAM, subjects_filter=f"{_SUBJECT_PREFIX}{_KEY_PREFIX}*")
         found = max(1, len(info.state.subjects or {}))
         if found != self._notifiers:
             log.info("notifiers share the endpoints", notifiers=found, endpoints=self._endpoints)
@@ -104,6 +104,4 @@ class Share:
         """Be counted no more, at once."""
         # Without it the entry goes by itself.
         with suppress(nats.errors.Error, APIError, OSError, TimeoutError):
-            await self._jetstream.purge_stream(
-                _STREAM, subject=_SUBJECT_PREFIX + self._key[len(_KEY_PREFIX) :]
-            )
+            await self._jetstream.purge_stream(_STREAM, subject=f"{_SUBJECT_PREFIX}{self._key}")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, KeyValueConfig, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import BadRequestError, BucketNotFoundError, NotFoundError
+from nats.js.errors import BadRequestError, BucketNotFoundError
 from nats.js.kv import KeyValue
 
 from moorage.config.notifications import Notifications
+from moorage.events.stream import NAME_IN_USE, found_or_made
 from moorage.events.subjects import DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECTS
 from notifier.names import (
     FORGOTTEN_AFTER,
@@ -19,9 +20,6 @@ from notifier.names import (
     REPLAY_STREAM,
     REPLAY_SUBJECTS,
 )
-
-# JetStream's error code for a stream that another client made a moment ago, with other settings.
-_NAME_IN_USE = 10058
 
 
 async def ensure_own_streams(jetstream: JetStreamContext, notifications: Notifications) -> None:
@@ -51,18 +49,7 @@ async def ensure_own_streams(jetstream: JetStreamContext, notifications: Notific
             num_replicas=notifications.stream.replicas,
         ),
     ):
-        await _ensure(jetstream, stream)
-
-
-async def _ensure(jetstream: JetStreamContext, stream: StreamConfig) -> None:
-    try:
-        await jetstream.stream_info(str(stream.name))
-    except NotFoundError:
-        try:
-            await jetstream.add_stream(stream)
-        except BadRequestError as error:
-            if error.err_code != _NAME_IN_USE:
-                raise
+        await found_or_made(jetstream, stream)
 
 
 async def lease_bucket(
@@ -108,7 +95,7 @@ async def _bucket(
         try:
             return await jetstream.create_key_value(wanted)
         except BadRequestError as error:
-            if error.err_code != _NAME_IN_USE:
+            if error.err_code != NAME_IN_USE:
                 raise
             bucket = await jetstream.key_value(name)
     found = (await jetstream.stream_info(f"KV_{name}")).config

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from moorage.rpc.address import UNIX_PATH_MAX, Address
+from moorage.config.values import UNIX_PATH_MAX
+from moorage.rpc.address import Address
 
 _SUFFIX = ".data"
 

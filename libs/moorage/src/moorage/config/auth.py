@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from moorage.config.failures import Failures
 from moorage.config.section import Section
 from moorage.config.tokenserver import TokenServer
-from moorage.config.values import Flag, FreeForm, Text, as_list
+from moorage.config.values import Flag, FreeForm, Text, as_list, not_empty
 
 Kind = Literal["none", "silly", "htpasswd", "token"]
 
@@ -30,16 +30,9 @@ SIGNING_ALGORITHMS = (
 
 def _quotable(value: str) -> str:
     """What may stand between quotes in a header."""
-    if not value:
-        raise ValueError("must not be empty")
+    not_empty(value)
     if any(ord(character) < 0x20 or ord(character) == 0x7F for character in value):
         raise ValueError("holds characters that a header cannot have")
-    return value
-
-
-def _not_empty(value: str) -> str:
-    if not value:
-        raise ValueError("must not be empty")
     return value
 
 
@@ -69,7 +62,7 @@ def _redirect_path(value: str) -> str:
 
 
 _Quotable = Annotated[Text, AfterValidator(_quotable)]
-_Path = Annotated[Text, AfterValidator(_not_empty)]
+_Path = Annotated[Text, AfterValidator(not_empty)]
 
 
 OWN_REALM = "own"

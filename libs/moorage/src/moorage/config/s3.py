@@ -20,6 +20,7 @@ from moorage.config.values import (
     Secret,
     Text,
     empty_is_none,
+    not_empty,
     one_of,
     one_or_more,
 )
@@ -84,19 +85,13 @@ def _endpoint(value: str) -> str:
     return value
 
 
-def _not_empty(value: str) -> str:
-    if not value:
-        raise ValueError("must not be empty")
-    return value
-
-
 def _at_least_a_second(value: float) -> float:
     if value < 1:
         raise ValueError(f"must be at least 1s: {value:g}s")
     return value
 
 
-_Name = Annotated[Text, AfterValidator(_not_empty)]
+_Name = Annotated[Text, AfterValidator(not_empty)]
 _Given = Annotated[Text | None, BeforeValidator(empty_is_none)]
 _Endpoint = Annotated[Annotated[Text, AfterValidator(_endpoint)] | None, BeforeValidator(empty_is_none)]
 _PartSize = Annotated[ByteSize, AfterValidator(_between(_MIN_PART, _MAX_PART))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from moorage.config.section import Section
 from moorage.config.tls import ServicesTLS
 from moorage.config.values import (
+    DNS,
     ByteSize,
     Count,
     Flag,
@@ -25,6 +25,7 @@ from moorage.config.values import (
     unix_socket_path,
 )
 from moorage.config.workers import MOST_WORKERS, blob_processes, instance_addresses
+from moorage.public_addresses import parse_address
 
 # Seconds.
 LONGEST_LEASE = 10.0
@@ -49,12 +50,12 @@ def unix_path(address: str) -> str:
 
 def is_dns(address: str) -> bool:
     """Whether a service's address is a name that stands for all that DNS has for it."""
-    return address.startswith("dns:///")
+    return address.startswith(DNS)
 
 
 def host_and_port(address: str) -> tuple[str, int]:
     """The host, or the name in DNS, and the port of an address that is not a unix socket's."""
-    return split_host_port(address.removeprefix("dns:///"))
+    return split_host_port(address.removeprefix(DNS))
 
 
 def _address(value: str) -> str:
@@ -72,17 +73,9 @@ def _address(value: str) -> str:
         ) from None
     if not host or not port:
         raise ValueError(f"must name a host and a port: {value!r}")
-    if is_dns(value) and _is_ip_address(host):
+    if is_dns(value) and parse_address(host) is not None:
         raise ValueError(f"dns:/// takes a name, which {host} is not; write {host}:{port}")
     return value.removeprefix("tcp://")
-
-
-def _is_ip_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _nats_url(value: str) -> str:

@@ -9,7 +9,18 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, mod
 
 from moorage.config.s3 import S3
 from moorage.config.section import Section
-from moorage.config.values import ByteSize, Count, Flag, Integer, Seconds, Text, empty_is_none, kind, warn
+from moorage.config.values import (
+    ByteSize,
+    Count,
+    Flag,
+    Integer,
+    Seconds,
+    Text,
+    empty_is_none,
+    kind,
+    not_empty,
+    warn,
+)
 
 # The keys of `storage` that are not a driver's name.
 NOT_DRIVERS = frozenset({"maintenance", "cache", "delete", "redirect", "tag"})
@@ -68,19 +79,13 @@ def _not_none(value: int) -> int:
     return value
 
 
-def _not_empty(value: str) -> str:
-    if not value:
-        raise ValueError("must not be empty")
-    return value
-
-
 _RadosSeconds = Annotated[Seconds, AfterValidator(_at_least_a_second)]
 
 
 class Rados(_Parameters):
     """`storage.rados`: a pool of a Ceph cluster. Times are in seconds. distribution has the first three."""
 
-    poolname: Annotated[Text, AfterValidator(_not_empty)]
+    poolname: Annotated[Text, AfterValidator(not_empty)]
     username: Annotated[Text | None, BeforeValidator(empty_is_none)] = None
     chunksize: Annotated[ByteSize, AfterValidator(_a_stripe)] = 4 << 20
     conffile: Annotated[Text | None, BeforeValidator(empty_is_none)] = None

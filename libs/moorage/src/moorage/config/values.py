@@ -18,15 +18,18 @@ from moorage.config.document import resolved, resolved_deep
 from moorage.config.duration import parse_duration
 from moorage.config.size import parse_size
 
-WARNINGS = "warnings"
-
 _Number = TypeVar("_Number", int, float)
+
+WARNINGS = "warnings"
 
 # Marks the fields that hold a duration.
 DURATION = "duration"
 
 # struct sockaddr_un holds 108 bytes, the last of them a NUL.
 UNIX_PATH_MAX = 107
+
+# What an address of a service begins with that is looked up in DNS again and again.
+DNS = "dns:///"
 
 _WHOLE_NUMBER = re.compile(r"[-+]?\d{1,18}", re.ASCII)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
@@ -54,20 +57,6 @@ def kind(value: Any) -> str:
 def as_list(value: Any) -> Any:
     """A validator that takes one scalar for a list of it."""
     return [value] if isinstance(value, str | bool | int | float) else value
-
-
-def more_than_zero(value: _Number) -> _Number:
-    """A validator that takes a number above zero."""
-    if value <= 0:
-        raise ValueError("must be more than zero")
-    return value
-
-
-def one_or_more(value: int) -> int:
-    """A validator that takes a whole number above zero, and names another one."""
-    if value < 1:
-        raise ValueError(f"must be at least 1: {value}")
-    return value
 
 
 def one_of(*choices: str, any_case: bool = False) -> Callable[[Any], str]:
@@ -120,6 +109,27 @@ def unix_socket_path(path: str) -> str:
     if len(path.encode()) > UNIX_PATH_MAX:
         raise ValueError(f"longer than a unix socket's path can be ({UNIX_PATH_MAX} bytes): {path!r}")
     return path
+
+
+def not_empty(value: str) -> str:
+    """A validator that takes any text but the empty one."""
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
+def more_than_zero(value: _Number) -> _Number:
+    """A validator that takes a number that is neither zero nor negative."""
+    if value <= 0:
+        raise ValueError("must be more than zero")
+    return value
+
+
+def one_or_more(value: int) -> int:
+    """A validator that takes a whole number above zero, and names another one."""
+    if value < 1:
+        raise ValueError(f"must be at least 1: {value}")
+    return value
 
 
 def empty_is_none(value: Any) -> Any:

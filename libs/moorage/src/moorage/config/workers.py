@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from moorage.config.values import split_host_port
+from moorage.config.values import DNS, split_host_port
 
 # More than that, on one machine, is a mistake.
 MOST_WORKERS = 256
@@ -46,7 +46,7 @@ def instance_addresses(address: str, count: int) -> tuple[str, ...]:
         if not stem:
             stem, dot, suffix = name, "", ""
         return tuple(f"{folder}/{stem}.{number}{dot}{suffix}" for number in range(1, count + 1))
-    _, port = split_host_port(address.removeprefix("dns:///"))
+    _, port = split_host_port(address.removeprefix(DNS))
     host = address.rpartition(":")[0]
     if port + count - 1 > 65535:
         raise ValueError(f"{count} instances from port {port} on need ports beyond 65535")

@@ -88,27 +88,13 @@ class Broker:
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[tuple[asyncio.Event, JetStreamContext]]:
-        lost = asyncio.Event()
-        failures: list[Exception] = []
-
-        async def failed(error: Exception) -> None:
-            failures[:] = [error]
-
-        async def closed() -> None:
-            lost.set()
-
         client = _Client()
         self._given_up.clear()
         try:
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await client.open(self.url, self._name, error_cb=failed, closed_cb=closed)
-            except nats.errors.NoServersError:
-                # The library's own words say only that it gave up; the last failure says why.
-                raise (failures or [ConnectionError("not reachable")])[-1] from None
-            yield lost, client.jetstream(timeout=API_TIMEOUT)
-            if lost.is_set():
-                raise (failures or [ConnectionError("the connection was lost")])[-1]
+            await client.open(self.url, self._name)
+            yield client.lost, client.jetstream(timeout=API_TIMEOUT)
+            if client.lost.is_set():
+                raise client.failure or ConnectionError("the connection was lost")
             if self._given_up.is_set():
                 raise ConnectionError(self._why)
         finally:
@@ -156,22 +142,12 @@ async def connected(url: BrokerURL, name: str) -> AsyncIterator[JetStreamContext
 
     When it is lost, what is under way on it fails.
     """
-    failures: list[Exception] = []
-
-    async def failed(error: Exception) -> None:
-        failures[:] = [error]
-
-    async def closed() -> None:
-        """What waits for an answer notices by itself."""
-
     client = _Client()
     try:
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                await client.open(url, name, error_cb=failed, closed_cb=closed)
+            await client.open(url, name)
         except (OSError, TimeoutError, nats.errors.Error) as error:
-            why = failures[-1] if failures and isinstance(error, nats.errors.NoServersError) else error
-            raise ConnectionError(f"no event stream at {url}: {_reason(why)}") from error
+            raise ConnectionError(f"no event stream at {url}: {_reason(error)}") from error
         yield client.jetstream(timeout=API_TIMEOUT)
     finally:
         with suppress(OSError, TimeoutError, nats.errors.Error):
@@ -185,6 +161,11 @@ class _Client(Client):
     def __init__(self) -> None:
         super().__init__()
         self._encrypted = False
+        self.failure: Exception | None = None
+        """The last one, if there was any."""
+
+        self.lost = asyncio.Event()
+        """Set when the connection is closed, by whichever side."""
 
     @property
     def ssl_context(self) -> ssl.SSLContext:
@@ -192,15 +173,21 @@ class _Client(Client):
         self._encrypted = True
         return super().ssl_context
 
-    async def open(
-        self,
-        url: BrokerURL,
-        name: str,
-        *,
-        error_cb: Callable[[Exception], Awaitable[None]],
-        closed_cb: Callable[[], Awaitable[None]],
-    ) -> None:
+    async def open(self, url: BrokerURL, name: str) -> None:
         """Connect; raises OSError, TimeoutError or nats.errors.Error."""
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await self._open(url, name)
+        except nats.errors.NoServersError:
+            # The library's own words say only that it gave up; the last failure says why.
+            raise self.failure or ConnectionError("not reachable") from None
+
+    async def _open(self, url: BrokerURL, name: str) -> None:
+        async def failed(error: Exception) -> None:
+            self.failure = error
+
+        async def closed() -> None:
+            self.lost.set()
 
         def secret(value: str | None) -> Callable[[], str] | None:
             def say() -> str:
@@ -220,8 +207,8 @@ class _Client(Client):
             reconnect_time_wait=0,
             ping_interval=10,
             max_outstanding_pings=2,
-            error_cb=error_cb,
-            closed_cb=closed_cb,
+            error_cb=failed,
+            closed_cb=closed,
         )
         self._demand_encryption(url)
         if self.max_payload < LARGEST_MESSAGE:

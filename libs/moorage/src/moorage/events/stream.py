@@ -16,7 +16,7 @@ from moorage.config.events import Stream
 from moorage.events.subjects import LARGEST_MESSAGE, STREAM, SUBJECTS
 
 # JetStream's error code for a stream that another client made a moment ago, with other settings.
-_NAME_IN_USE = 10058
+NAME_IN_USE = 10058
 
 
 class UnusableStreamError(Exception):
@@ -53,21 +53,27 @@ async def ensure_stream(jetstream: JetStreamContext, limits: Stream) -> StreamIn
     Raises UnusableStreamError when what is there would lose events, and TimeoutError or nats.errors.Error
     when the broker does not answer or does not allow it.
     """
-    try:
-        info = await jetstream.stream_info(STREAM)
-    except NotFoundError:
-        info = await _create(jetstream, limits)
+    info = await found_or_made(jetstream, configuration(limits))
     check(info.config)
     return info
 
 
-async def _create(jetstream: JetStreamContext, limits: Stream) -> StreamInfo:
+async def found_or_made(jetstream: JetStreamContext, wanted: StreamConfig) -> StreamInfo:
+    """The stream of that name as it is, made as `wanted` if it was not there.
+
+    Raises TimeoutError or nats.errors.Error.
+    """
+    name = str(wanted.name)
     try:
-        return await jetstream.add_stream(configuration(limits))
+        return await jetstream.stream_info(name)
+    except NotFoundError:
+        pass
+    try:
+        return await jetstream.add_stream(wanted)
     except BadRequestError as error:
-        if error.err_code != _NAME_IN_USE:
+        if error.err_code != NAME_IN_USE:
             raise
-        return await jetstream.stream_info(STREAM)
+    return await jetstream.stream_info(name)
 
 
 def check(found: StreamConfig) -> None:

@@ -7,7 +7,7 @@ directions are unambiguous, for a repository's name holds no `%`. The message is
 
 from __future__ import annotations
 
-from moorage.events.event import ACTIONS, Event
+from moorage.events.event import ACTIONS
 
 STREAM = "REGISTRY_EVENTS"
 SUBJECTS = "registry.events.>"
@@ -45,6 +45,6 @@ def parse_subject(text: str) -> tuple[str, str]:
     return action, tokens.replace(".", "/").replace("%2E", ".")
 
 
-def message_headers(event: Event) -> dict[str, str]:
-    """The headers of an event's message."""
-    return {MESSAGE_ID_HEADER: event.id, CONTENT_TYPE_HEADER: CONTENT_TYPE}
+def message_headers(message_id: str) -> dict[str, str]:
+    """The headers of a message that holds an event; in the event stream `message_id` is the event's own."""
+    return {MESSAGE_ID_HEADER: message_id, CONTENT_TYPE_HEADER: CONTENT_TYPE}

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-# sockaddr_un.sun_path on Linux, with its closing zero byte.
-UNIX_PATH_MAX = 107
-
-# What an address begins with that is looked up in DNS again and again.
-DNS = "dns:///"
+from moorage.config.values import DNS, UNIX_PATH_MAX
 
 _EVERY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104  to be told apart
 
@@ -65,16 +60,6 @@ class Address:
                 f"not unix:///path, dns:///name:port, tcp://host:port or host:port: {text!r}"
             )
         return cls(host=url.hostname, port=port)
-
-    @property
-    def is_local(self) -> bool:
-        """Whether nothing outside this host can reach the address."""
-        if self.path is not None or self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
 
     @property
     def target(self) -> str:

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import grpc
 import structlog
@@ -98,8 +97,8 @@ class Security:
         """Grows when the certificate changes."""
         return self._credentials.generation
 
-    def watching(self) -> Any:
-        """A context manager: look for changed files while it is open."""
+    def watching(self) -> AbstractAsyncContextManager[None]:
+        """Look for changed files while the context is open."""
         return self._credentials.watching()
 
     def check(self) -> None:

@@ -73,15 +73,10 @@ class Grant:
         Two actions count for a greater one, and the endpoint then does less: `create` for `push`, `list` for
         `*` on the catalog.
         """
-        return self.resources is None or any(
-            resource.type == record.type
-            and resource.name == record.name
-            and (
-                record.action in resource.actions
-                or _LESSER.get((record.type, record.action)) in resource.actions
-            )
-            for resource in self.resources
-        )
+        if self.holds(record.type, record.name, record.action):
+            return True
+        lesser = _LESSER.get((record.type, record.action))
+        return lesser is not None and self.holds(record.type, record.name, lesser)
 
     def holds(self, type_: str, name: str, action: str) -> bool:
         """Whether this very action was granted."""

@@ -103,32 +103,31 @@ class Bridge:
             url=request.urls.manifest(request.name, manifest.digest),
             tag="" if isinstance(reference, Digest) else reference,
         )
-        event = self._event("pull", target, _record(request), Actor(request.record.user))
+        event = self._event(request, "pull", target)
         self._pulls.add(event, manifest.content if self._references else b"")
 
     def blob_pulled(self, request: Request, blob: LinkedBlob) -> None:
         """One event, soon."""
         if self._publishes_pull(request):
             target = _blob(request, blob.digest, blob.size)
-            self._pulls.add(self._event("pull", target, _record(request), Actor(request.record.user)))
+            self._pulls.add(self._event(request, "pull", target))
 
     def _publishes_pull(self, request: Request) -> bool:
-        return (self._heads or request.method != "HEAD") and self._pulls.has_room
+        return (self._heads or request.method != "HEAD") and self._pulls.has_room()
 
     async def _change(self, request: Request, action: Action, *targets: Target) -> None:
-        record, actor = _record(request), Actor(request.record.user)
         await self._publisher.publish(
-            [Message.of(self._event(action, target, record, actor)) for target in targets]
+            [Message.of(self._event(request, action, target)) for target in targets]
         )
 
-    def _event(self, action: Action, target: Target, record: RequestRecord, actor: Actor) -> Event:
+    def _event(self, request: Request, action: Action, target: Target) -> Event:
         return Event(
             id=context.new_request_id(),  # a random UUID, like that of a request
             timestamp=time.time_ns(),
             action=action,
             target=target,
-            request=record,
-            actor=actor,
+            request=_record(request),
+            actor=Actor(request.record.user),
             source=self._source,
         )
 

@@ -10,7 +10,7 @@ import structlog
 from moorage import context
 from moorage.context import REQUEST_ID_KEY
 from moorage.events import Event
-from moorage.events.subjects import CONTENT_TYPE, CONTENT_TYPE_HEADER, MESSAGE_ID_HEADER, subject
+from moorage.events.subjects import message_headers, subject
 
 log = structlog.get_logger("api_gateway.events")
 
@@ -49,4 +49,4 @@ class Message:
     @property
     def headers(self) -> dict[str, str]:
         """Its headers on NATS. The id lets JetStream see a repetition."""
-        return {MESSAGE_ID_HEADER: self.id, CONTENT_TYPE_HEADER: CONTENT_TYPE, **self.context}
+        return {**message_headers(self.id), **self.context}

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from api_gateway.access.htpasswd.controller import crowded
-from api_gateway.access.htpasswd.file import Users, load_users
-from api_gateway.access.htpasswd.passwords import Passwords, WrongPasswordError
-from api_gateway.access.htpasswd.pool import CrowdedError
-from api_gateway.access.reloading import reloading
+from api_gateway.access.htpasswd.file import load_users
+from api_gateway.access.htpasswd.passwords import Passwords, WrongPasswordError, passwords_in
 from moorage.config.failures import Failures
 
 KEY = "auth.token.server.htpasswd"
-
-# Seconds that a password may wait for its check.
-_DEADLINE = 30.0
 
 
 class FileAccounts:
@@ -33,12 +25,9 @@ class FileAccounts:
         Raises TooManyFailuresError, and RegistryError (TOOMANYREQUESTS) when too many wait.
         """
         try:
-            async with asyncio.timeout(_DEADLINE):
-                await self._passwords.check(b64encode(f"{user}:{password}".encode()).decode("ascii"), client)
+            await self._passwords.check(b64encode(f"{user}:{password}".encode()).decode("ascii"), client)
         except WrongPasswordError:
             return False
-        except (CrowdedError, TimeoutError) as error:
-            raise crowded() from error
         return True
 
     def hash_of(self, user: str) -> str | None:
@@ -55,13 +44,5 @@ def check_accounts(path: str) -> None:
 @asynccontextmanager
 async def accounts_in(path: str, processes: int, failures: Failures) -> AsyncIterator[FileAccounts]:
     """The accounts while the context is open, in one of as many processes. Raises ConfigurationError."""
-    passwords = Passwords(max(1, (os.cpu_count() or 1) // processes), failures)
-
-    def take(users: Users) -> None:
-        passwords.users = users
-
-    try:
-        async with reloading([path], lambda: load_users(path, KEY), take):
-            yield FileAccounts(passwords)
-    finally:
-        passwords.close()
+    async with passwords_in(path, KEY, processes, failures) as passwords:
+        yield FileAccounts(passwords)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from api_gateway.access.interface import CATALOG_LIST, PUSH_CREATE
-from api_gateway.tokens.scopes import CATALOG, REGISTRY, REPOSITORY, Scope
+from api_gateway.access.interface import CATALOG_LIST, PUSH_CREATE, REPOSITORY
+from api_gateway.tokens.scopes import CATALOG, REGISTRY, Scope
 from moorage.config.tokenserver import ANONYMOUS, AUTHENTICATED, USER_PLACEHOLDER, Rule
 from moorage.globs import EVERYTHING, matches
 from moorage.reference import InvalidReferenceError, parse_name

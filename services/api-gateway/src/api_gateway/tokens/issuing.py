@@ -17,15 +17,13 @@ from typing import Any
 
 import jwt
 
+from api_gateway.access.token.claims import LEEWAY
 from api_gateway.tokens.keys import Key, KeyRing
 from api_gateway.tokens.scopes import Scope
 
 _REFRESH = "refresh+jwt"
 _HMAC = "HS256"
 _REFRESH_SECRET = "refresh tokens"  # noqa: S105  what the secret is for
-
-# Seconds by which clocks may differ: another gateway may have issued the token.
-_LEEWAY = 60.0
 
 # Characters of a refresh token that is worth a look.
 _LONGEST = 4096
@@ -144,7 +142,8 @@ class Issuer:
         except (jwt.PyJWTError, ValueError) as error:
             raise InvalidRefreshTokenError("not a refresh token that this registry has issued") from error
         expiry = claims["exp"]
-        if not isinstance(expiry, int) or isinstance(expiry, bool) or self._clock() > expiry + _LEEWAY:
+        # Another gateway may have issued it.
+        if not isinstance(expiry, int) or isinstance(expiry, bool) or self._clock() > expiry + LEEWAY:
             raise InvalidRefreshTokenError("the refresh token has expired")
         return secret, claims
 

@@ -9,9 +9,8 @@ changed without a moment at which tokens are refused. Source: RFC 7517 (JWK), RF
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from api_gateway.access.token.keys import as_jwk, thumbprint
+from api_gateway.newfile import write_new
 from moorage.config import ConfigurationError
 
 log = structlog.get_logger("api_gateway.tokens")
@@ -81,10 +81,6 @@ class KeyRing:
 
     signing: Key
     all: tuple[Key, ...]
-
-    def find(self, kid: object) -> Key | None:
-        """The key of that id."""
-        return next((key for key in self.all if key.kid == kid), None)
 
     @property
     def jwks(self) -> dict[str, Any]:
@@ -142,19 +138,10 @@ def _read_or_make(path: Path) -> bytes:
 
 
 def _make(path: Path) -> None:
-    """Make a key of mode 0600, whole or not at all. Of several processes, one makes it for all."""
+    """Make a key that outlasts a crash of the host, unless another process was first."""
     pem = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(name, path)
-            log.info("a key that signs tokens was made", path=str(path))
-    finally:
-        os.unlink(name)
+    if write_new(path, pem):
+        log.info("a key that signs tokens was made", path=str(path))
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

@@ -9,26 +9,25 @@ section 5.
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from starlette.routing import Match
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 from api_gateway.access.challenge import challenge
 from api_gateway.access.htpasswd.attempts import TooManyFailuresError
-from api_gateway.connection import ClientDisconnectedError
+from api_gateway.answering import AnsweringRoute, Exchange
 from api_gateway.headers import HeaderList, field
 from api_gateway.openroute import OpenRoute
-from api_gateway.record import CLIENT_CLOSED_REQUEST
-from api_gateway.refusal import RefusalError, envelope_headers
+from api_gateway.refusal import RefusalError
 from api_gateway.request import Request
 from api_gateway.tokens.forms import PASSWORD, MalformedFormError, basic_credentials, parse_form
 from api_gateway.tokens.keys import KeyRing
 from api_gateway.tokens.scopes import InvalidScopeError, parse_scopes
 from api_gateway.tokens.service import Issued, LoginRefusedError, TokenService
-from api_gateway.urls import Origins
 from moorage.errors import ErrorCode, RegistryError
 
 # Bytes of a form: 64 scopes of the longest names fit.
@@ -61,51 +60,33 @@ class OAuthRefusalError(RefusalError):
         return json.dumps(body, separators=(",", ":")).encode()
 
 
-class _OwnRoute(OpenRoute, because="it is how clients come in"):
+class _OwnRoute(AnsweringRoute, OpenRoute, because="it is how clients come in"):
     """A path with methods, outside `http.prefix`."""
 
-    name: str
     methods: tuple[str, ...]
 
-    def __init__(self, path: str, origins: Origins, stall: float) -> None:
+    def __init__(self, path: str, exchange: Exchange) -> None:
+        super().__init__(exchange)
         self._path = path
-        self._origins = origins
-        self._stall = stall
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match the path, whatever the method."""
         return (Match.FULL if scope["type"] == "http" and scope["path"] == self._path else Match.NONE), {}
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        request = Request(scope, receive, send, origins=self._origins, stall=self._stall)
-        request.record.route = self.name
-        try:
-            self._check_method(request)
-            await self.answer(request)
-        except ClientDisconnectedError:
-            request.record.status = CLIENT_CLOSED_REQUEST
-            request.abort()
-        except RegistryError as error:
-            await self._refuse(request, error)
-
     async def answer(self, request: Request) -> None:
-        """Answer a request of one of the methods, or raise RegistryError."""
-        raise NotImplementedError
-
-    def _check_method(self, request: Request) -> None:
+        """Answer a request of one of the methods."""
         if request.method not in self.methods:
             raise RegistryError(ErrorCode.UNSUPPORTED, {"method": request.method[:_QUOTED]})
+        await self.answer_method(request)
 
-    async def _refuse(self, request: Request, error: RegistryError) -> None:
-        request.record.error = error
-        headers = [*envelope_headers(error), *_NO_STORE]
-        if error.http_status == 405:
-            headers.append(field(b"allow", ", ".join(self.methods)))
-        try:
-            await request.respond(error.http_status, headers, error.envelope())
-        except ClientDisconnectedError:
-            request.record.status = CLIENT_CLOSED_REQUEST
+    @abstractmethod
+    async def answer_method(self, request: Request) -> None:
+        """The same, once the method is known to be one of them."""
+
+    def refusal_headers(self, request: Request, error: RegistryError) -> HeaderList:
+        """What is refused here is no more to be stored than what is granted."""
+        allow = [field(b"allow", ", ".join(self.methods))] if error.http_status == 405 else []
+        return [*_NO_STORE, *allow]
 
 
 class KeysRoute(_OwnRoute, because="public keys are for everybody"):
@@ -114,11 +95,11 @@ class KeysRoute(_OwnRoute, because="public keys are for everybody"):
     name = "token-keys"
     methods = ("GET", "HEAD")
 
-    def __init__(self, path: str, keys: KeyRing, origins: Origins, stall: float) -> None:
-        super().__init__(path, origins, stall)
+    def __init__(self, path: str, keys: KeyRing, exchange: Exchange) -> None:
+        super().__init__(path, exchange)
         self._body = json.dumps(keys.jwks, separators=(",", ":")).encode()
 
-    async def answer(self, request: Request) -> None:
+    async def answer_method(self, request: Request) -> None:
         """Serve the JWK set."""
         headers = [
             (b"content-type", b"application/jwk-set+json"),
@@ -133,15 +114,13 @@ class TokenRoute(_OwnRoute, because="it looks at passwords and refresh tokens it
     name = "token"
     methods = ("GET", "POST")
 
-    def __init__(
-        self, path: str, tokens: TokenService, origins: Origins, stall: float, *, service: str
-    ) -> None:
-        super().__init__(path, origins, stall)
+    def __init__(self, path: str, tokens: TokenService, exchange: Exchange, *, service: str) -> None:
+        super().__init__(path, exchange)
         self._tokens = tokens
         self._service = service
         self._challenge = field(b"www-authenticate", challenge("Basic", realm=service, charset="UTF-8"))
 
-    async def answer(self, request: Request) -> None:
+    async def answer_method(self, request: Request) -> None:
         """Issue a token, or raise RegistryError."""
         await (self._get(request) if request.method == "GET" else self._post(request))
 

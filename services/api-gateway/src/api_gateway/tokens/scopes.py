@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from api_gateway.access.interface import REPOSITORY
 from moorage.reference import InvalidReferenceError, parse_name
 
-REPOSITORY = "repository"
 REGISTRY = "registry"
 CATALOG = "catalog"
 

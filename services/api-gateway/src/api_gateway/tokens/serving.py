@@ -10,6 +10,7 @@ import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from api_gateway.access import AccessController
+from api_gateway.answering import Exchange
 from api_gateway.openroute import OpenRoute
 from api_gateway.tokens.accounts import accounts_in, check_accounts
 from api_gateway.tokens.acl import AccessList
@@ -19,7 +20,6 @@ from api_gateway.tokens.keys import KeyRing, load_keys
 from api_gateway.tokens.listing import Listing
 from api_gateway.tokens.route import KeysRoute, TokenRoute
 from api_gateway.tokens.service import TokenService
-from api_gateway.urls import Origins
 from moorage.config.auth import Token
 from moorage.config.tokenserver import TokenServer
 
@@ -37,11 +37,11 @@ class TokenServing:
     controller: AccessController
     listing: Listing
 
-    def routes(self, origins: Origins, stall: float) -> list[OpenRoute]:
+    def routes(self, exchange: Exchange) -> list[OpenRoute]:
         """Where clients get tokens, and verifiers the keys."""
         return [
-            TokenRoute(self.path, self.tokens, origins, stall, service=self.service),
-            KeysRoute(f"{self.path}/jwks.json", self.keys, origins, stall),
+            TokenRoute(self.path, self.tokens, exchange, service=self.service),
+            KeysRoute(f"{self.path}/jwks.json", self.keys, exchange),
         ]
 
 

@@ -6,19 +6,17 @@ one password on every account. Buckets are this process's, and bounded: those th
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from api_gateway.limitmemory import client_of
+
 MOST_BUCKETS = 10_000
 
 # An address may try so many times what one of its accounts may.
 _PER_ADDRESS = 5
-
-# The part of an IPv6 address that one client has to itself.
-_IPV6_PREFIX = 64
 
 
 class TooManyFailuresError(Exception):
@@ -70,31 +68,21 @@ class Attempts:
 
     def begin(self, address: str, account: str) -> None:
         """Pay for an attempt. Raises TooManyFailuresError when the client has to wait first."""
-        network, key = _keys(address, account)
-        wait = max(self._accounts.wait(key), self._addresses.wait(network))
+        client, key = _keys(address, account)
+        wait = max(self._accounts.wait(key), self._addresses.wait(client))
         if wait > 0:
             raise TooManyFailuresError(math.ceil(wait))
         self._accounts.change(key, -1)
-        self._addresses.change(network, -1)
+        self._addresses.change(client, -1)
 
     def give_back(self, address: str, account: str) -> None:
         """Give back what an attempt has paid that was good, or was not made."""
-        network, key = _keys(address, account)
+        client, key = _keys(address, account)
         self._accounts.change(key, 1)
-        self._addresses.change(network, 1)
+        self._addresses.change(client, 1)
 
 
 def _keys(address: str, account: str) -> tuple[str, str]:
-    network = _network(address)
-    return network, f"{network} {account[:256]}"
-
-
-def _network(address: str) -> str:
-    """The address, or the network of an IPv6 one; a client on a unix socket is like any other there."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if parsed.version == 4:
-        return address
-    return str(ipaddress.ip_network((parsed, _IPV6_PREFIX), strict=False))
+    # A client on a unix socket is like any other there.
+    client = client_of(address)
+    return client, f"{client} {account[:256]}"

@@ -5,11 +5,9 @@ Source: Apache's htpasswd; distribution's `registry/auth/htpasswd`.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from pathlib import Path
 import bcrypt
 import structlog
 
+from api_gateway.newfile import write_new
 from moorage.config import ConfigurationError
 
 KEY = "auth.htpasswd.path"
@@ -107,7 +106,8 @@ def provide(path: str) -> None:
     password = secrets.token_urlsafe(32)
     line = f"{_DEFAULT_USER}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(10)).decode()}\n"
     try:
-        made = _write_new(Path(path), line.encode())
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = write_new(Path(path), line.encode())
     except OSError as error:
         raise ConfigurationError(KEY, f"{path} is not there, and cannot be made: {error.strerror}") from error
     if made:
@@ -117,20 +117,3 @@ def provide(path: str) -> None:
             user=_DEFAULT_USER,
             password=password,
         )
-
-
-def _write_new(path: Path, content: bytes) -> bool:
-    """Write a file (mode 0600) that nobody sees in part; False when another process was first."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-            return True
-        return False
-    finally:
-        os.unlink(temporary)

@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import binascii
 import hashlib
+import os
 import secrets
 import time
 from base64 import b64decode
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import bcrypt
 
 from api_gateway.access.htpasswd.attempts import Attempts, TooManyFailuresError
-from api_gateway.access.htpasswd.file import Users
+from api_gateway.access.htpasswd.file import Users, load_users
 from api_gateway.access.htpasswd.pool import CrowdedError, FairPool
 from api_gateway.access.interface import Grant
+from api_gateway.access.reloading import reloading
 from api_gateway.metrics import LOGIN_FAILURES
+from api_gateway.refusal import RefusalError
 from moorage.config.failures import Failures
+from moorage.errors import ErrorCode, RegistryError
 
 # Successes that are remembered, at most, and for how many seconds. A change of the file ends them at once.
 _REMEMBERED = 4096
@@ -28,6 +33,9 @@ _REMEMBERED_SECONDS = 300.0
 # Passwords that wait to be checked: of one client, and in all.
 _WAITING_EACH = 64
 _WAITING_TOTAL = 1024
+
+# Seconds that a password may wait for its check.
+_DEADLINE = 30.0
 
 # What bcrypt takes of a password; htpasswd and distribution leave the rest aside too.
 _BCRYPT_BYTES = 72
@@ -72,7 +80,7 @@ class Passwords:
         """The grant of the user whose credentials (base64) these are.
 
         `client` is the address whose turn it is when many wait, and whose wrong passwords are counted.
-        Raises WrongPasswordError, TooManyFailuresError and CrowdedError.
+        Raises WrongPasswordError, TooManyFailuresError, and TOOMANYREQUESTS when too many wait.
         """
         digest = hashlib.blake2b(credentials.encode("latin-1"), key=self._key, digest_size=32).digest()
         known = False
@@ -92,7 +100,14 @@ class Passwords:
             checking = asyncio.create_task(self._check(digest, user, password, client, paid=not known))
             self._checking[digest] = checking
             checking.add_done_callback(lambda done: self._checked(digest, done))
-        return await asyncio.shield(checking)
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                return await asyncio.shield(checking)
+        except (CrowdedError, TimeoutError):
+            crowded = RegistryError(
+                ErrorCode.TOOMANYREQUESTS, message="too many passwords wait to be checked; try again"
+            )
+            raise RefusalError.wrap(crowded, [(b"retry-after", b"1")]) from None
 
     def _begin(self, client: str, user: bytes) -> None:
         try:
@@ -132,6 +147,24 @@ class Passwords:
         if not done.cancelled():
             # Perhaps nobody waits for it any more.
             done.exception()
+
+
+@asynccontextmanager
+async def passwords_in(path: str, key: str, processes: int, failures: Failures) -> AsyncIterator[Passwords]:
+    """The passwords of a file while the context is open, in one of so many processes.
+
+    `key` is where the configuration names the file. Raises ConfigurationError.
+    """
+    passwords = Passwords(max(1, (os.cpu_count() or 1) // processes), failures)
+
+    def take(users: Users) -> None:
+        passwords.users = users
+
+    try:
+        async with reloading([path], lambda: load_users(path, key), take):
+            yield passwords
+    finally:
+        passwords.close()
 
 
 def _name(user: bytes) -> str:

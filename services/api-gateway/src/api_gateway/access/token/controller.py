@@ -14,7 +14,7 @@ from api_gateway.access.reloading import reloading
 from api_gateway.access.token.errors import InvalidTokenError
 from api_gateway.access.token.keys import load_keys
 from api_gateway.access.token.verifier import TokenVerifier
-from api_gateway.forwarded import Trust, forwarded_origin, is_host
+from api_gateway.urls import Origins
 from moorage.config import Configuration
 from moorage.config.auth import Token
 
@@ -76,15 +76,14 @@ def realm_of(config: Configuration, token: Token) -> Realm:
         fixed = f"{parts.scheme}://{parts.netloc}{path}"
         return lambda request: fixed
     trusts = lru_cache(_PEERS)(config.http.trusts)
-    return lambda request: _own_host(request, path, trusts) or token.realm
+    asked = Origins(host=None, relative=False, prefix="/", trusts=trusts)
 
+    def realm(request: Request) -> str:
+        # Without a proxy that says otherwise it is https, whatever the connection is: as in distribution.
+        origin = asked.root(peer=request.record.peer, scheme="https", headers=request.headers)
+        return f"{origin}{path}" if origin else token.realm
 
-def _own_host(request: Request, path: str, trusts: Trust) -> str:
-    scheme, host = "https", request.headers.get(b"host") or ""
-    if trusts(request.record.peer):
-        forwarded = forwarded_origin(request.headers)
-        scheme, host = forwarded.scheme or scheme, forwarded.host or host
-    return f"{scheme}://{host}{path}" if is_host(host) else ""
+    return realm
 
 
 @asynccontextmanager
