@@ -84,15 +84,7 @@ class NatsServer:
 
     def replicas(self) -> int:
         """On how many servers the stream is."""
-
-        async def ask() -> int:
-            client = await nats.connect(self.url, allow_reconnect=False)
-            try:
-                return int((await client.jetstream().stream_info(STREAM)).config.num_replicas or 0)
-            finally:
-                await client.close()
-
-        return asyncio.run(ask())
+        return replicas_at(self.url)
 
     def events(self, at_least: int = 0, *, timeout: float = 20) -> list[StoredEvent]:
         """What the stream holds, as soon as it holds so many."""
@@ -116,8 +108,21 @@ class NatsServer:
             time.sleep(0.02)
 
 
-def events_at(url: str, at_least: int = 0, *, timeout: float = 20) -> list[StoredEvent]:
-    """What the stream of a broker holds, as soon as it holds so many."""
+def replicas_at(url: str | list[str]) -> int:
+    """On how many servers the stream of a broker is."""
+
+    async def ask() -> int:
+        client = await nats.connect(url, allow_reconnect=False)
+        try:
+            return int((await client.jetstream().stream_info(STREAM)).config.num_replicas or 0)
+        finally:
+            await client.close()
+
+    return asyncio.run(ask())
+
+
+def events_at(url: str | list[str], at_least: int = 0, *, timeout: float = 20) -> list[StoredEvent]:
+    """What the stream of a broker holds, as soon as it holds so many. A cluster has several URLs."""
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -128,7 +133,7 @@ def events_at(url: str, at_least: int = 0, *, timeout: float = 20) -> list[Store
                 raise
 
 
-async def _events(url: str, at_least: int, timeout: float) -> list[StoredEvent]:
+async def _events(url: str | list[str], at_least: int, timeout: float) -> list[StoredEvent]:
     client = await nats.connect(url, allow_reconnect=False)
     try:
         jetstream = client.jetstream()
