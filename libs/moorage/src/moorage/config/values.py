@@ -92,6 +92,11 @@ def split_host_port(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def join_host_port(host: str, port: int) -> str:
+    """`host:port`, or `[v6]:port`: what `split_host_port` splits."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host, of those that `split_host_port` gives, is this one: what goes there passes no net."""
     if host == "localhost":

@@ -17,7 +17,7 @@ from api_gateway.events.references import references
 from api_gateway.memory import LinkedBlob, Manifest
 from api_gateway.request import Request
 from moorage import context
-from moorage.config import Configuration, split_host_port
+from moorage.config import Configuration, join_host_port, split_host_port
 from moorage.config.events import Events
 from moorage.digest import Digest
 from moorage.events import Action, Actor, Event, Source, Target
@@ -136,8 +136,7 @@ def source_of(config: Configuration) -> Source:
     """The process as the source of events: its host's name with the port that clients reach, and its id."""
     host = socket.gethostname()
     if config.http.net == "tcp":
-        port = split_host_port(config.http.addr)[1]
-        host = f"{_bracketed(host)}:{port}"
+        host = join_host_port(host, split_host_port(config.http.addr)[1])
     return Source(host, INSTANCE_ID)
 
 
@@ -168,11 +167,7 @@ def _address(request: Request) -> str:
     record, peer = request.record, request.scope["client"]
     if peer is None or record.client != record.peer:
         return record.client
-    return f"{_bracketed(peer[0])}:{peer[1]}" if peer[0] else ""
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    return join_host_port(peer[0], peer[1]) if peer[0] else ""
 
 
 def _text(value: str | None) -> str:
