@@ -108,7 +108,7 @@ def test_nobody_costs_what_most_users_do() -> None:
 
 
 def test_a_file_that_is_not_there_is_made_for_one_user_with_a_random_password(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "new" / "htpasswd"
     with structlog.testing.capture_logs() as lines:

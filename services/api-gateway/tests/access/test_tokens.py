@@ -314,7 +314,7 @@ def test_a_key_in_the_header_only_names_a_trusted_one(verifier: TokenVerifier, i
 
 
 @pytest.mark.parametrize("name", ["jku", "x5u"])
-def test_urls_of_keys_are_nothing_to_us(verifier: TokenVerifier, issuer: Issuer, name: str) -> None:
+def test_urls_of_keys_are_nothing_to_us(verifier: TokenVerifier, name: str) -> None:
     forger = Issuer()
     token = forger.sign(forger.claims(SCOPE), kid=None, **{name: "http://127.0.0.1:1/keys"})
     assert reason(verifier, token) == "the header does not say whose key it is"

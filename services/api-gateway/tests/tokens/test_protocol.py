@@ -69,7 +69,7 @@ def test_less_than_was_asked_for_is_no_error(client) -> None:
     assert access(client.token("ci", "repository:team/app:pull,push")) == set()
 
 
-def test_a_token_opens_what_it_says_and_nothing_else(client, registry) -> None:
+def test_a_token_opens_what_it_says_and_nothing_else(client) -> None:
     headers = client.bearer("ada", "repository:team/app:pull,push")
     answer = client.http.post("/v2/team/app/blobs/uploads/", headers=headers)
     assert answer.status_code == 202
@@ -83,7 +83,7 @@ def test_a_token_opens_what_it_says_and_nothing_else(client, registry) -> None:
         assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
 
 
-def test_who_may_pull_from_one_repository_alone_mounts_nothing_from_another(client, registry) -> None:
+def test_who_may_pull_from_one_repository_alone_mounts_nothing_from_another(client) -> None:
     headers = client.bearer("grace", "repository:secret/app:pull,push")
     location = client.http.post("/v2/secret/app/blobs/uploads/", headers=headers).headers["location"]
     content = b"secret"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -107,7 +107,7 @@ class TokenServer(Section):
 
 def clashes(server: TokenServer, prefix: str) -> str:
     """What the server's path takes away from the registry's API below `http.prefix`; "" for nothing."""
-    taken: dict[str, Any] = {f"{prefix}v2": "the V2 API", "/openapi.json": "the OpenAPI document"}
+    taken = {f"{prefix}v2": "the V2 API", "/openapi.json": "the OpenAPI document"}
     for path, what in taken.items():
         if server.path == path or server.path.startswith(f"{path}/") or path == f"{server.path}/jwks.json":
             return f"{server.path} is where {what} is"

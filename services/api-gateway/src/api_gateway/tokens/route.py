@@ -134,7 +134,7 @@ class TokenRoute(_OwnRoute, because="it looks at passwords and refresh tokens it
         address = request.record.client
         try:
             if pair is None:
-                user, grant = self._tokens.nobody(address), "anonymous"
+                user, grant = self._tokens.nobody(), "anonymous"
             else:
                 user, grant = await self._tokens.by_password(address, *pair), "basic"
         except LoginRefusedError as error:

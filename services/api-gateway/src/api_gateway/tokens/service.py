@@ -82,7 +82,7 @@ class TokenService:
             self._log_refusal(address, "", str(error))
             raise LoginRefusedError from error
 
-    def nobody(self, address: str) -> str:
+    def nobody(self) -> str:
         """The user of a caller without credentials, "". Raises LoginRefusedError where nobody is let in."""
         if self._acl.admits_anonymous:
             return ""
