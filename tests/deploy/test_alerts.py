@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from support.manifests import KUBERNETES, ROOT, render
+from support.manifests import KUBERNETES, render
 from support.processes import required, run
-
-PROMETHEUS = ROOT / "deploy/prometheus"
-ALERTS = PROMETHEUS / "alerts.yml"
-RULES: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
+from support.prometheus import ALERTS, PROMETHEUS, RULES
 
 DAY = 86400
 
@@ -189,14 +185,7 @@ def test_an_alert_fires_when_it_should_and_only_then(case: Case, tmp_path: Path)
     file.write_text(
         yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "30s", "tests": tests})
     )
-    done = subprocess.run(
-        [required("promtool"), "test", "rules", str(file)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run(required("promtool"), "test", "rules", file, timeout=60)
 
 
 def test_every_alert_is_tried() -> None:

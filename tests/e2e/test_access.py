@@ -15,7 +15,7 @@ from api_gateway.access.token.keys import fingerprint
 from support.accounts import write_accounts
 from support.certificates import certified
 from support.client import expect
-from support.engine import DockerEngine, skopeo, skopeo_copy
+from support.engine import DockerEngine, load_image, skopeo, skopeo_copy
 from support.images import make_image, write_oci_layout
 from support.processes import Process, accepts_connections, free_port, wait_until
 from support.registry import (
@@ -92,21 +92,11 @@ def push(engine: DockerEngine, config: tuple[str, Path], name: str) -> str:
     return next(word for word in engine(*config, "push", name).split() if word.startswith("sha256:"))
 
 
-def load(engine: DockerEngine, names: list[str], seed: int, folder: Path) -> None:
-    """Give an engine an image under these names."""
-    layout = write_oci_layout(folder / f"layout-{seed}", {"one": make_image(seed)})
-    archive = folder / f"image-{seed}.tar"
-    skopeo_copy(f"oci:{layout}:one", f"docker-archive:{archive}:{names[0]}")
-    engine("load", "-i", archive)
-    for name in names[1:]:
-        engine("tag", names[0], name)
-
-
 def test_docker_gets_its_tokens_from_another_server(
     server: TokenServer, guarded: Up, engine: DockerEngine, tmp_path: Path
 ) -> None:
     public, private, other = (f"{guarded.address}/{name}/app:one" for name in ("public", "ann", "other"))
-    load(engine, [public, private, other], 71, tmp_path)
+    load_image(engine, make_image(71), tmp_path, public, private, other)
     ann, bob, nobody = (config_of(tmp_path, user) for user in ("ann", "bob", "nobody"))
     with pytest.raises(AssertionError, match="unauthorized"):
         engine(*ann, "login", "-u", "ann", "-p", "wrong", guarded.address)
@@ -209,7 +199,7 @@ def test_docker_and_skopeo_log_in_with_passwords(engine: DockerEngine, tmp_path:
     file = write_accounts(tmp_path / "htpasswd", {"ann": PASSWORDS["ann"]})
     with with_passwords(tmp_path, file) as up:
         name = f"{up.address}/team/app:one"
-        load(engine, [name], 73, tmp_path)
+        load_image(engine, make_image(73), tmp_path, name)
         ann, nobody = config_of(tmp_path, "ann"), config_of(tmp_path, "nobody")
         answer = expect(httpx.get(f"{up.url}/v2/"), 401)
         assert answer.headers["www-authenticate"] == 'Basic realm="The registry"'

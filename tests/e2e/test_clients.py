@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.client import V2Client, expect
-from support.engine import DockerEngine, Podman, skopeo, skopeo_copy
+from support.engine import DockerEngine, Podman, load_image, skopeo, skopeo_copy
 from support.images import (
     DOCKER_MANIFEST,
     OCI_INDEX,
@@ -68,10 +68,8 @@ def test_skopeo_lists_inspects_and_deletes(
 def test_docker_pushes_pulls_and_mounts(
     moorage: Up, client: V2Client, engine: DockerEngine, repository: str, tmp_path: Path
 ) -> None:
-    layout = write_oci_layout(tmp_path / "source", {"one": make_image(5, (3000, 200_000))})
     name = f"{moorage.address}/{repository}:one"
-    skopeo_copy(f"oci:{layout}:one", f"docker-archive:{tmp_path}/image.tar:{name}")
-    engine("load", "-i", tmp_path / "image.tar")
+    load_image(engine, make_image(5, (3000, 200_000)), tmp_path, name)
     pushed = engine("push", name)
     digest = next(word for word in pushed.split() if word.startswith("sha256:"))
     assert expect(client.get_manifest(repository, "one"), 200).headers["docker-content-digest"] == digest

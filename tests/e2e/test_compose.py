@@ -35,6 +35,9 @@ REPO = Path(__file__).resolve().parents[2]
 OURS = ("api-gateway", "metadata-service", "blob-service", "notifier")
 ALL = (*OURS, "edge", "redis", "nats")
 
+# What our images begin with.
+BASE = "python:3.11-slim-bookworm"
+
 # `make soak` sets more.
 ROUNDS = int(os.environ.get("MOORAGE_COMPOSE_ROUNDS", "1"))
 
@@ -56,7 +59,6 @@ class Project:
         self._files = [self.deploy / "docker-compose.yml", override]
         # On every interface of the engine's own network.
         self._variables = {"MOORAGE_PUBLISH": "5000", "NOFILE": str(limit), "MOORAGE_REVISION": "v0-test"}
-        self._program = ""
         self.use(old_compose())
         self.port = engine.publish(5000)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -183,7 +185,7 @@ def every_container_is_confined(project: Project) -> None:
 
 
 def our_images_hold_one_service_each_and_little_else(project: Project) -> None:
-    base = project.engine.inspect("python:3.11-slim-bookworm")[0]["Size"]
+    base = project.engine.inspect(BASE)[0]["Size"]
     for service in OURS:
         image = project.engine.inspect(f"moorage/{service}:0.1.0")[0]
         # librados with all that it needs is two thirds of the blob service's.
@@ -228,21 +230,14 @@ def storage_broker_and_cache_cannot_be_reached_from_outside(project: Project) ->
         f"(timeout 2 bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && echo {address}:{port}) & "
         for address, port in targets
     )
+
+    def reached_from(network: str) -> str:
+        return project.engine("run", "--rm", "--network", network, BASE, "bash", "-c", f"{script} wait")
+
     for network in ("moorage_edge", "moorage_outside"):
-        image = "python:3.11-slim-bookworm"
-        reached = project.engine("run", "--rm", "--network", network, image, "bash", "-c", f"{script} wait")
-        assert reached == ""
+        assert reached_from(network) == ""
     # The same question where the answer is yes: it can tell.
-    inside = project.engine(
-        "run",
-        "--rm",
-        "--network",
-        "moorage_backend",
-        "python:3.11-slim-bookworm",
-        "bash",
-        "-c",
-        f"{script} wait",
-    )
+    inside = reached_from("moorage_backend")
     assert ":5010\n" in inside
     assert ":4222\n" not in inside
     assert ":6379\n" not in inside

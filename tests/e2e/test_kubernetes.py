@@ -66,8 +66,7 @@ def test_what_was_pushed_is_pulled_by_who_has_an_account(
 def test_every_probe_passes_as_it_is_declared(minimal: Cluster, workload: str, probe: str) -> None:
     (pod,) = minimal.of(workload)
     if probe in pod.container:
-        limit = 30
-        wait_until(lambda: pod.passes(probe), timeout=limit, what=f"the {probe} of {workload} passes")
+        wait_until(lambda: pod.passes(probe), timeout=30, what=f"the {probe} of {workload} passes")
     else:
         assert (workload, probe) in {("nats", "startupProbe"), ("redis", "startupProbe")}
 

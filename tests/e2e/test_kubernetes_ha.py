@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import json
 import secrets
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
 import httpx
-import nats
-import nats.errors
-import nats.js
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -27,7 +20,7 @@ from support.client import expect
 from support.cluster_operator import certificates_of_services, client_of, secrets_of_an_operator
 from support.images import make_image
 from support.manifests import customized, render
-from support.nats import STREAM
+from support.nats import events_at, replicas_at
 from support.pods import Cluster
 from support.processes import Process, wait_until
 from support.s3 import TestBucket
@@ -149,41 +142,18 @@ def test_events_are_on_three_servers_and_one_may_be_lost(cluster: Cluster, repos
             client.push_image(repository, "v1", make_image(53, (2_000,)))
         password = cluster.secrets["moorage"]["nats-password"].decode()
         urls = [f"nats://moorage:{password}@{each.address}:4222" for each in servers[1:]]
-        replicas, actions = asyncio.run(_stream(urls, repository))
+        wait_until(
+            lambda: [
+                event
+                for event in events_at(urls, timeout=90)
+                if event.repository == repository and event.action == "push"
+            ],
+            timeout=90,
+            what="the push is in the stream",
+        )
+        assert replicas_at(urls) == 3
     finally:
         servers[0].first.resume()
-    assert replicas == 3
-    assert "push" in actions
-
-
-async def _stream(urls: list[str], repository: str) -> tuple[int, list[str]]:
-    """How many servers have the stream, and the actions of a repository's events, once there are some."""
-    client = await nats.connect(urls, connect_timeout=5)
-    try:
-        async with asyncio.timeout(90):
-            while True:
-                # While the servers choose another leader, nobody answers.
-                with suppress(nats.errors.Error):
-                    replicas, events = await _events(client.jetstream())
-                    actions = [
-                        each["action"] for each in events if each["target"]["repository"] == repository
-                    ]
-                    if actions:
-                        return replicas, actions
-                await asyncio.sleep(0.2)
-    finally:
-        await client.close()
-
-
-async def _events(jetstream: nats.js.JetStreamContext) -> tuple[int, list[dict[str, Any]]]:
-    """How many servers have the stream, and its events."""
-    info = await jetstream.stream_info(STREAM)
-    if not info.state.messages:
-        return 0, []
-    reader = await jetstream.pull_subscribe(">", stream=STREAM)
-    messages = await reader.fetch(info.state.messages, timeout=10)
-    await reader.unsubscribe()
-    return int(info.config.num_replicas or 0), [json.loads(each.data) for each in messages]
 
 
 def test_notifiers_and_the_only_metadata_service_are_replaced(cluster: Cluster, repository: str) -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import promql_parser
 import pytest
-import yaml
 from promql_parser import AggModifierType, AggregateExpr, MatchOp, VectorSelector
 
 from support.client import V2Client, expect
@@ -19,14 +16,11 @@ from support.images import make_image
 from support.manifests import ROOT, SERVICES
 from support.metrics import PACKAGES, defined_metrics
 from support.processes import free_port, run, wait_until
-from support.prometheus import Prometheus, running_prometheus
+from support.prometheus import RULES, Prometheus, running_prometheus
 from support.redis import running_redis
-from support.registry import clean_environment, running_stack
+from support.registry import MOORAGE, running_stack
 
 GUIDE = (ROOT / "docs/monitoring.md").read_text()
-RULES: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"][
-    0
-]["rules"]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/moorage.json").read_text())
 PANELS: list[dict[str, Any]] = [each for each in DASHBOARD["panels"] if each["type"] != "row"]
 
@@ -59,7 +53,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     folder = tmp_path_factory.mktemp("monitoring")
     addresses = {service: f"127.0.0.1:{free_port()}" for service in SERVICES}
     certificates = folder / "certificates"
-    run(Path(sys.executable).with_name("moorage"), "certs", certificates, env=clean_environment())
+    run(MOORAGE, "certs", certificates)
     with running_redis(folder / "redis") as redis:
         env = {
             "REGISTRY_HTTP_DEBUG_ADDR": addresses["api-gateway"],
@@ -96,21 +90,18 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                 yield prometheus
 
 
+def nodes(node: Any) -> Iterator[Any]:
+    """A parsed expression and all that it is made of."""
+    yield node
+    children = [getattr(node, name, None) for name in ("lhs", "rhs", "expr", "vector_selector", "param")]
+    for child in [*children, *(getattr(node, "args", None) or [])]:
+        if child is not None and not isinstance(child, str | float | int):
+            yield from nodes(child)
+
+
 def selectors(expression: str) -> list[VectorSelector]:
     """What an expression takes from Prometheus."""
-    found: list[VectorSelector] = []
-
-    def visit(node: Any) -> None:
-        if isinstance(node, VectorSelector):
-            found.append(node)
-        for name in ("lhs", "rhs", "expr", "vector_selector", "param"):
-            child = getattr(node, name, None)
-            if child is not None and not isinstance(child, str | float | int):
-                visit(child)
-        for child in getattr(node, "args", None) or []:
-            visit(child)
-
-    visit(promql_parser.parse(expression))
+    found = [each for each in nodes(promql_parser.parse(expression)) if isinstance(each, VectorSelector)]
     assert found, expression
     return found
 
@@ -118,18 +109,10 @@ def selectors(expression: str) -> list[VectorSelector]:
 def grouped_by(expression: str) -> set[str]:
     """The labels by which an expression sums up."""
     found: set[str] = set()
-
-    def visit(node: Any) -> None:
+    for node in nodes(promql_parser.parse(expression)):
         if isinstance(node, AggregateExpr) and node.modifier is not None:
             assert node.modifier.type == AggModifierType.By
             found.update(node.modifier.labels)
-        for name in ("lhs", "rhs", "expr"):
-            if (child := getattr(node, name, None)) is not None:
-                visit(child)
-        for child in getattr(node, "args", None) or []:
-            visit(child)
-
-    visit(promql_parser.parse(expression))
     return found
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from support.accounts import write_accounts
 from support.client import V2Client
-from support.engine import DockerEngine, knowing, skopeo
+from support.engine import DockerEngine, knowing, load_image, skopeo
 from support.images import make_image, write_oci_layout
 from support.processes import free_port, run, wait_until
 from support.registry import MOORAGE, Stack, Up, clean_environment, running_stack, running_up
@@ -109,9 +109,7 @@ def trusting(
 @contextlib.contextmanager
 def loaded(engine: DockerEngine, name: str, seed: int, folder: Path) -> Iterator[None]:
     """The engine with an image of that name."""
-    layout = write_oci_layout(folder / "layout", {"one": make_image(seed)})
-    skopeo("copy", "--quiet", f"oci:{layout}:one", f"docker-archive:{folder}/image.tar:{name}")
-    engine("load", "-i", folder / "image.tar")
+    load_image(engine, make_image(seed), folder, name)
     try:
         yield
     finally:

@@ -13,8 +13,8 @@ import pytest
 
 from support.accounts import write_accounts
 from support.client import V2Client, error_codes, expect
-from support.engine import DockerEngine, skopeo, skopeo_copy
-from support.images import Image, make_image, write_oci_layout
+from support.engine import DockerEngine, load_image, skopeo, skopeo_copy
+from support.images import make_image, write_oci_layout
 from support.processes import wait_until
 from support.registry import Up, running_up
 
@@ -55,18 +55,11 @@ def accounts_of(up: Up) -> Path:
     return up.folder.parent / "htpasswd"
 
 
-def load(engine: DockerEngine, name: str, image: Image, folder: Path) -> None:
-    """Give an engine an image of that name."""
-    layout = write_oci_layout(folder / "layout", {"one": image})
-    skopeo_copy(f"oci:{layout}:one", f"docker-archive:{folder}/image.tar:{name}")
-    engine("load", "-i", folder / "image.tar")
-
-
 def test_docker_logs_in_pushes_and_pulls_and_is_refused_what_it_may_not(
     public: Up, engine: DockerEngine, repository: str, tmp_path: Path
 ) -> None:
     name = f"{public.address}/{repository}:one"
-    load(engine, name, make_image(61), tmp_path)
+    load_image(engine, make_image(61), tmp_path, name)
     ada, nobody = ("--config", tmp_path / "ada"), ("--config", tmp_path / "nobody")
     with pytest.raises(AssertionError, match=r"denied|unauthorized|authentication required"):
         engine(*nobody, "push", name)
@@ -93,7 +86,7 @@ def test_a_login_of_docker_ends_with_the_password(
     public: Up, engine: DockerEngine, repository: str, tmp_path: Path
 ) -> None:
     name = f"{public.address}/{repository}:one"
-    load(engine, name, make_image(62), tmp_path)
+    load_image(engine, make_image(62), tmp_path, name)
     edsger = ("--config", tmp_path / "edsger")
     engine(*edsger, "login", "-u", "edsger", "-p", PASSWORDS["edsger"], public.address)
     engine(*edsger, "push", name)

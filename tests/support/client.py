@@ -14,9 +14,13 @@ from support.images import ACCEPT_ALL, Content, Image, Index, digest_of
 class V2Client:
     """Pushes and pulls over HTTP; a method fails with the answer when it is not the expected one."""
 
-    def __init__(self, url: str, *, timeout: float = 60, verify: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, url: str, *, timeout: float = 60, verify: ssl.SSLContext | None = None, source: str = ""
+    ) -> None:
+        """`source` is the address of this machine to connect from; by default the system's choice."""
         self.url = url
-        self.http = httpx.Client(base_url=url, timeout=timeout, verify=verify or True)
+        transport = httpx.HTTPTransport(verify=verify or True, local_address=source) if source else None
+        self.http = httpx.Client(base_url=url, timeout=timeout, verify=verify or True, transport=transport)
 
     def close(self) -> None:
         self.http.close()

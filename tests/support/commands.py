@@ -44,10 +44,6 @@ class Command:
         return self._err.read_text(encoding="utf-8")
 
     @property
-    def running(self) -> bool:
-        return self._process.is_alive()
-
-    @property
     def pid(self) -> int:
         assert self._process.pid is not None
         return self._process.pid

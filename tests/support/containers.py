@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,14 @@ from typing import Any
 
 import psutil
 
-from support.processes import Process, free_port, required, run, wait_until
+from support.processes import (
+    Process,
+    free_port,
+    required,
+    run,
+    wait_for_network_of_its_own,
+    wait_until,
+)
 
 # What slirp4netns gives to what is behind it: an address of its own, and one for this machine's loopback.
 _GUEST = "10.0.2.100"
@@ -58,6 +64,7 @@ class ContainerEngine:
         self._process = Process(
             [*namespaces, "sh", "-ec", prepare, "sh", *dockerd], log=folder / "dockerd.log"
         )
+        self._engine: psutil.Process | None = None
         self._slirp: Process | None = None
         try:
             self._engine = wait_until(self._first_process, timeout=30, what="dockerd runs")
@@ -74,11 +81,7 @@ class ContainerEngine:
         return children[0] if children and children[0].name() in ("sh", "dockerd") else None
 
     def _connect(self) -> Process:
-        wait_until(
-            lambda: os.readlink(f"/proc/{self._engine.pid}/ns/net") != os.readlink("/proc/self/ns/net"),
-            timeout=10,
-            what="a network namespace",
-        )
+        wait_for_network_of_its_own(self._engine.pid)
         slirp = Process(
             [
                 required("slirp4netns"), "--configure", "--mtu", "65520",
@@ -91,12 +94,11 @@ class ContainerEngine:
 
     def _answers(self) -> bool:
         assert self._process.running(), f"dockerd ended:\n{self._process.tail()}"
-        return (
-            subprocess.run(
-                [required("docker"), "-H", self.host, "info"], capture_output=True, check=False
-            ).returncode
-            == 0
-        )
+        try:
+            self("info")
+        except AssertionError:
+            return False
+        return True
 
     @property
     def environment(self) -> dict[str, str]:
@@ -149,12 +151,11 @@ class ContainerEngine:
 
     def stop(self) -> None:
         """End the engine with all that it runs."""
-        engine = getattr(self, "_engine", None)
-        if engine is not None and engine.is_running():
-            engine.send_signal(signal.SIGKILL)  # it is the first process of its namespace: all end with it
-            engine.wait(30)
-        self._process.stop(timeout=30) if self._process.running() else None
-        if self._slirp is not None and self._slirp.running():
+        if self._engine is not None and self._engine.is_running():
+            self._engine.kill()  # it is the first process of its namespace: all end with it
+            self._engine.wait(30)
+        self._process.stop(timeout=30)
+        if self._slirp is not None:
             self._slirp.kill()
         self._short.cleanup()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from support.images import Image, write_oci_layout
 from support.processes import Process, required, run, wait_until
 
 
@@ -101,3 +102,12 @@ def skopeo_copy(source: str, destination: str, *options: str) -> None:
     skopeo(
         "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false", *options, source, destination
     )
+
+
+def load_image(docker: Callable[..., str], image: Image, folder: Path, *names: str) -> None:
+    """Give an engine an image under these names, by files in a folder."""
+    layout = write_oci_layout(folder / "loaded", {"one": image})
+    skopeo_copy(f"oci:{layout}:one", f"docker-archive:{folder}/image.tar:{names[0]}")
+    docker("load", "-i", folder / "image.tar")
+    for name in names[1:]:
+        docker("tag", names[0], name)

@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,33 +84,45 @@ class NatsServer:
 
     def replicas(self) -> int:
         """On how many servers the stream is."""
-
-        async def ask() -> int:
-            client = await nats.connect(self.url, allow_reconnect=False)
-            try:
-                return int((await client.jetstream().stream_info(STREAM)).config.num_replicas or 0)
-            finally:
-                await client.close()
-
-        return asyncio.run(ask())
+        return replicas_at(self.url)
 
     def events(self, at_least: int = 0, *, timeout: float = 20) -> list[StoredEvent]:
         """What the stream holds, as soon as it holds so many."""
         return events_at(self.url, at_least, timeout=timeout)
 
-    def events_of(self, repository: str, number: int, *, timeout: float = 20) -> list[StoredEvent]:
-        """The events of a repository, as soon as there are so many; fails when there are others."""
+    def events_of(
+        self,
+        repository: str,
+        number: int,
+        which: Callable[[StoredEvent], bool] = lambda _: True,
+        *,
+        timeout: float = 20,
+    ) -> list[StoredEvent]:
+        """The events of a repository (`which` of them), as soon as there are so many; fails for more."""
         deadline = time.monotonic() + timeout
         while True:
-            found = [event for event in self.events() if event.repository == repository]
+            found = [event for event in self.events() if event.repository == repository and which(event)]
             if len(found) >= number or time.monotonic() > deadline:
                 assert len(found) == number, [(event.action, event.target) for event in found]
                 return found
             time.sleep(0.02)
 
 
-def events_at(url: str, at_least: int = 0, *, timeout: float = 20) -> list[StoredEvent]:
-    """What the stream of a broker holds, as soon as it holds so many."""
+def replicas_at(url: str | list[str]) -> int:
+    """On how many servers the stream of a broker is."""
+
+    async def ask() -> int:
+        client = await nats.connect(url, allow_reconnect=False)
+        try:
+            return int((await client.jetstream().stream_info(STREAM)).config.num_replicas or 0)
+        finally:
+            await client.close()
+
+    return asyncio.run(ask())
+
+
+def events_at(url: str | list[str], at_least: int = 0, *, timeout: float = 20) -> list[StoredEvent]:
+    """What the stream of a broker holds, as soon as it holds so many. A cluster has several URLs."""
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -121,7 +133,7 @@ def events_at(url: str, at_least: int = 0, *, timeout: float = 20) -> list[Store
                 raise
 
 
-async def _events(url: str, at_least: int, timeout: float) -> list[StoredEvent]:
+async def _events(url: str | list[str], at_least: int, timeout: float) -> list[StoredEvent]:
     client = await nats.connect(url, allow_reconnect=False)
     try:
         jetstream = client.jetstream()

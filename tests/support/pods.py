@@ -44,7 +44,14 @@ from support.manifests import (
     port_number,
     selects,
 )
-from support.processes import Process, is_gone, required, run, wait_until
+from support.processes import (
+    Process,
+    is_gone,
+    required,
+    run,
+    wait_for_network_of_its_own,
+    wait_until,
+)
 
 DOMAIN = "moorage.svc.cluster.local"
 Secrets = Mapping[str, Mapping[str, bytes]]
@@ -243,7 +250,7 @@ class Cluster:
         """End everything at once."""
         for pod in self.pods:
             pod.kill()
-        if self._dns is not None and self._dns.running():
+        if self._dns is not None:
             self._dns.kill()
         self._switch.kill()
 
@@ -263,11 +270,7 @@ def running_cluster(folder: Path, manifests: Manifests, secrets: Secrets) -> Ite
 def _pause(log: Path) -> Process:
     """A process that holds a network namespace."""
     process = Process([required("unshare"), "--net", "sleep", "infinity"], log=log)
-    wait_until(
-        lambda: os.readlink(f"/proc/{process.pid}/ns/net") != os.readlink("/proc/self/ns/net"),
-        timeout=10,
-        what="a network namespace",
-    )
+    wait_for_network_of_its_own(process.pid)
     return process
 
 
@@ -295,7 +298,6 @@ class Pod:
         self.spec = self.workload["spec"]["template"]["spec"]
         self._folder = self.cluster.folder / f"{self.name}-{self.address.rsplit('.')[-1]}"
         self._folder.mkdir()
-        self._log = self._folder / "log"
         self._pause = _pause(self._folder / "pause.log")
         ip, pid = required("ip"), str(self._pause.pid)
         inside = self._in_network
@@ -327,8 +329,12 @@ class Pod:
         return [*command, *self.container.get("args", [])]
 
     def start(self) -> None:
+        script = self._folder / "container.sh"
+        script.write_text(self._script())
+        namespaces = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child=KILL"]
+        contained = [*self._in_network, *namespaces, "sh", "-e", script, *self.command]
         self._started = time.monotonic()
-        self._process = Process(self._contained(self.command), log=self._log, env=self.environment)
+        self._process = Process(contained, log=self._folder / "log", env=self.environment)
 
     def wait_created(self) -> None:
         """Wait until the container has its first process in its root: none is probed or entered before."""
@@ -346,25 +352,6 @@ class Pod:
         assert self._process is not None
         children: list[psutil.Process] = psutil.Process(self._process.pid).children()
         return children
-
-    def run(self, *command: str, timeout: float = 60) -> str:
-        """Run a command in a container of its own that is like this one; gives its standard output."""
-        done = subprocess.run(
-            self._contained(command),
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        assert done.returncode == 0, f"{' '.join(command)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    def _contained(self, command: Iterable[str]) -> list[str]:
-        script = self._folder / "container.sh"
-        script.write_text(self._script())
-        namespaces = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child=KILL"]
-        return [*self._in_network, *namespaces, "sh", "-e", str(script), *command]
 
     def _script(self) -> str:
         """Makes the container's root, goes there, drops what it must not have, and becomes the command."""
@@ -461,7 +448,8 @@ class Pod:
         return self._process is not None and self._process.running()
 
     def tail(self, lines: int = 40) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+        assert self._process is not None
+        return self._process.tail(lines)
 
     def probe(self) -> None:
         """Ask for readiness as the manifest says. A pod that does not start in time is an error."""
@@ -581,8 +569,7 @@ class Pod:
                 first.kill()
                 wait_until(partial(is_gone, first), timeout=10, what=f"{self.name} is gone")
             self._process.kill()
-        if self._pause.running():
-            self._pause.kill()
+        self._pause.kill()
 
     def memory(self) -> int:
         """Resident bytes of its processes, what they share counted once for each."""

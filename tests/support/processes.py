@@ -39,6 +39,15 @@ def is_gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
+def wait_for_network_of_its_own(pid: int) -> None:
+    """Wait until a process that is starting has left our network namespace for another one."""
+    wait_until(
+        lambda: os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net"),
+        timeout=10,
+        what="a network namespace",
+    )
+
+
 def accepts_connections(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1):
@@ -55,7 +64,10 @@ def required(program: str) -> str:
 
 
 def run(*command: str | Path, timeout: float = 120, env: Mapping[str, str] | None = None) -> str:
-    """Run a command to its end and give its standard output; fails with both outputs when it fails."""
+    """Run a command to its end and give its standard output; fails with both outputs when it fails.
+
+    `env` is what it has beside the test's own environment.
+    """
     result = subprocess.run(
         [str(part) for part in command],
         capture_output=True,

@@ -13,7 +13,9 @@ import yaml
 from support.manifests import ROOT
 from support.processes import Process, free_port, required, wait_until
 
-_FOLDER = ROOT / "deploy/prometheus"
+PROMETHEUS = ROOT / "deploy/prometheus"
+ALERTS = PROMETHEUS / "alerts.yml"
+RULES: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
 
 
 class Prometheus:
@@ -22,13 +24,13 @@ class Prometheus:
     def __init__(self, folder: Path, targets: Mapping[str, str]) -> None:
         """`targets` has an address for each job of deploy/prometheus/prometheus.yml."""
         folder.mkdir(parents=True, exist_ok=True)
-        document = yaml.safe_load((_FOLDER / "prometheus.yml").read_text())
+        document = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
         document["global"] = {
             "scrape_interval": "500ms",
             "scrape_timeout": "500ms",
             "evaluation_interval": "500ms",
         }
-        document["rule_files"] = [str(_FOLDER / each) for each in document["rule_files"]]
+        document["rule_files"] = [str(PROMETHEUS / each) for each in document["rule_files"]]
         assert {each["job_name"] for each in document["scrape_configs"]} == targets.keys()
         document["scrape_configs"] = [
             {"job_name": job, "static_configs": [{"targets": [address]}]} for job, address in targets.items()

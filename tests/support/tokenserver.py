@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -61,6 +62,12 @@ class Issuer:
     def jwks(self) -> str:
         """The file of `auth.token.jwks`."""
         return json.dumps({"keys": [public_jwk(self.key, kid=self.key_id, use="sig")]})
+
+    def auth(self, jwks: Path) -> dict[str, Any]:
+        """`auth` of a registry that believes this issuer, by a file of its keys that is written here."""
+        jwks.write_text(self.jwks())
+        token = {"realm": "https://t.example", "service": self.service, "issuer": self.name}
+        return {"token": {**token, "jwks": str(jwks)}}
 
     def claims(self, *access: str, **changes: Any) -> dict[str, Any]:
         """The claims of a good token with these scopes; a change to None leaves a claim out."""

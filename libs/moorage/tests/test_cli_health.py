@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from moorage.rpc import Address, RpcServer
+from support.processes import free_port
+from support.tls import Certificates
 
 
 async def health(service: str, *arguments: str, **variables: str) -> tuple[int | None, str, str]:
@@ -70,6 +72,24 @@ async def test_a_service_with_a_name_is_asked_on_this_host() -> None:
         variables = {"REGISTRY_SERVICES_INSECURE": "true", "REGISTRY_SERVICES_BLOB_ADDR": address}
         status, _, error = await health("blob", **variables)
         assert (status, error) == (0, "")
+    finally:
+        await server.stop(0)
+
+
+async def test_a_service_with_a_certificate_is_asked_as_itself(tmp_path: Path) -> None:
+    own = Certificates(tmp_path)
+    own.of_services("metadata", "notifier")
+    variables = {f"REGISTRY_SERVICES_TLS_{key.upper()}": value for key, value in own.services().items()}
+    address = f"127.0.0.1:{free_port()}"
+    server = RpcServer(Address.parse(address), own.security("metadata"))
+    await server.start()
+    await server.serving(True)
+    try:
+        found = await health("metadata", **variables, REGISTRY_SERVICES_METADATA_ADDR=address)
+        assert found == (0, "metadata is healthy\n", "")
+        # Whoever else listens there is not the service.
+        status, *_ = await health("notifier", **variables, REGISTRY_SERVICES_NOTIFIER_ADDR=address)
+        assert status == 1
     finally:
         await server.stop(0)
 

@@ -53,15 +53,7 @@ def issuer() -> Issuer:
 def registry(
     start_registry: Callable[..., Any], issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
-    jwks = tmp_path_factory.mktemp("keys") / "jwks.json"
-    jwks.write_text(issuer.jwks())
-    token = {
-        "realm": "https://t.example",
-        "service": issuer.service,
-        "issuer": issuer.name,
-        "jwks": str(jwks),
-    }
-    return start_registry(auth={"token": token})
+    return start_registry(auth=issuer.auth(tmp_path_factory.mktemp("keys") / "jwks.json"))
 
 
 def path_of(template: str) -> str:

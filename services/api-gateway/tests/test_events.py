@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,19 +54,11 @@ def events(nats_server: NatsServer, repository: str) -> Callable[[int], list[Sto
     """The events of this test's repository beside pushes of blobs, when there are so many."""
 
     def get(number: int) -> list[StoredEvent]:
-        def count() -> list[StoredEvent]:
-            return [
-                event
-                for event in nats_server.events()
-                if event.repository == repository
-                and (event.action, event.target.get("mediaType")) != ("push", OCTETS)
-            ]
-
-        deadline = time.monotonic() + 20
-        while len(found := count()) < number and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert len(found) == number, [(event.action, event.target) for event in found]
-        return found
+        return nats_server.events_of(
+            repository,
+            number,
+            lambda event: (event.action, event.target.get("mediaType")) != ("push", OCTETS),
+        )
 
     return get
 

@@ -52,17 +52,8 @@ def variants(registry, repository: str, number: int) -> list[bytes]:
 
 def tags_pushed(nats_server: NatsServer, repository: str, number: int) -> list[str]:
     """The tags of the repository's events in the order of the stream, once there are so many events."""
-    deadline = time.monotonic() + 30
-    while True:
-        found = [
-            event.target["tag"]
-            for event in nats_server.events()
-            if event.repository == repository and "tag" in event.target
-        ]
-        if len(found) >= number or time.monotonic() > deadline:
-            assert len(found) == number, found
-            return found
-        time.sleep(0.05)
+    found = nats_server.events_of(repository, number, lambda event: "tag" in event.target, timeout=30)
+    return [event.target["tag"] for event in found]
 
 
 def connected(nats_server: NatsServer, registry, repository: str) -> None:

@@ -19,6 +19,7 @@ from api_gateway.limitmemory import WAYS, LimitMemory, SharedLimitMemory, client
 from api_gateway.requestlimit import Buckets
 from moorage.config.limits import Limits
 from support.accounts import write_accounts
+from support.clock import Clock
 from support.processes import wait_until
 
 OCTETS = "Content-Type: application/octet-stream"
@@ -372,13 +373,6 @@ def test_a_stranger_s_word_about_its_address_does_not_count(start_registry) -> N
         for number in range(5)
     ]
     assert statuses == [200] * 3 + [429] * 2
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def buckets(clock: Clock, **limits: int) -> Buckets:

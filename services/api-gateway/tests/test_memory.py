@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import tracemalloc
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from api_gateway.memory import LinkedBlob, Manifest, Memory
+from support.clock import Clock
 
 MIB = 1 << 20
 DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
 ALIAS = "sha512:" + "c" * 128
 KEY = ("library/app", "v1", "")
-
-
-@dataclass
-class Clock:
-    """Stands still until it is set."""
-
-    now: float = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def manifest(digest: str = DIGEST, content: bytes = b"{}") -> Manifest:
@@ -39,7 +29,7 @@ def keep(memory: Memory, key, entry) -> None:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(100.0)
 
 
 @pytest.fixture

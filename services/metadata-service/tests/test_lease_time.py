@@ -9,16 +9,9 @@ from metadata_service.leases.holdings import MAX_REPOSITORIES, Holdings
 from metadata_service.leases.lease import Lease, Outcome, Revoked
 from metadata_service.refusals import outcome_is_known
 from moorage.errors import ErrorCode, RegistryError
+from support.clock import Clock
 
 SECONDS = 2.0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

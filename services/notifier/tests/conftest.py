@@ -86,11 +86,12 @@ def jetstream() -> Callable[[NatsServer], contextlib.AbstractAsyncContextManager
 class RunningNotifier:
     """The notifier, running in this process, and its two gRPC services."""
 
-    def __init__(self, channel, stop: asyncio.Event, task: asyncio.Task[None]) -> None:
-        self.status = event_pb2_grpc.NotifierStub(channel).StreamStatus
-        self._health = health_pb2_grpc.HealthStub(channel)
-        self._stop = stop
-        self._task = task
+    def __init__(self, config: Configuration) -> None:
+        self._stop = asyncio.Event()
+        self._task = asyncio.create_task(SERVICE.run(config, self._stop))
+        self._channel = open_channel(Address.parse(config.services.notifier.addr))
+        self.status = event_pb2_grpc.NotifierStub(self._channel).StreamStatus
+        self._health = health_pb2_grpc.HealthStub(self._channel)
 
     async def healthy(self) -> bool:
         response = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=5, wait_for_ready=True)
@@ -116,6 +117,13 @@ class RunningNotifier:
         self._stop.set()
         await asyncio.wait_for(self._task, timeout=10)
 
+    async def close(self) -> None:
+        """Stop it, and ask it no more."""
+        try:
+            await self.stop()
+        finally:
+            await self._channel.close()
+
 
 @pytest.fixture
 def notifier(
@@ -133,15 +141,11 @@ def notifier(
                 "services": {"notifier": {"addr": address}, "nats": {"url": url}},
             }
         )
-        stop = asyncio.Event()
-        task = asyncio.create_task(SERVICE.run(config, stop))
-        channel = open_channel(Address.parse(address))
-        running = RunningNotifier(channel, stop, task)
+        running = RunningNotifier(config)
         try:
             yield running
         finally:
-            await channel.close()
-            await running.stop()
+            await running.close()
 
     return run
 
@@ -217,13 +221,8 @@ class Delivering:
 
     async def notifier(self, *endpoints: dict[str, Any], **notifications: Any) -> RunningNotifier:
         """A notifier in this process, to be stopped by `stop`."""
-        config = self.config(*endpoints, **notifications)
-        stop = asyncio.Event()
-        task = asyncio.create_task(SERVICE.run(config, stop))
-        channel = open_channel(Address.parse(config.services.notifier.addr))
-        running = RunningNotifier(channel, stop, task)
-        self._stack.push_async_callback(channel.close)
-        self._stack.push_async_callback(running.stop)
+        running = RunningNotifier(self.config(*endpoints, **notifications))
+        self._stack.push_async_callback(running.close)
         await running.becomes(healthy=True)
         return running
 

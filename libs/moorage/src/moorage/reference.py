@@ -11,7 +11,6 @@ import re
 from moorage.digest import Digest
 
 NAME_MAX_LENGTH = 255
-TAG_MAX_LENGTH = 128
 
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 NAME_PATTERN = rf"{_COMPONENT}(?:/{_COMPONENT})*"

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from api_gateway.health import Check, CheckFailedError
 from moorage.config import Configuration
 from moorage.config.health import FileCheck, HTTPCheck, TCPCheck
+from moorage.config.values import split_host_port
 from moorage.rpc import Address, Security, open_channel
 from moorage.rpc.client import Channel
 from moorage.rpc.health import DESCRIPTOR_CACHE, WEBHOOKS, is_degraded, is_serving
@@ -95,12 +96,12 @@ def _file_probe(check: FileCheck) -> Callable[[], Awaitable[None]]:
 
 
 def _tcp_probe(check: TCPCheck) -> Callable[[], Awaitable[None]]:
-    host, _, port = check.addr.rpartition(":")
+    host, port = split_host_port(check.addr)
 
     async def probe() -> None:
         try:
             async with asyncio.timeout(check.timeout):
-                _, writer = await asyncio.open_connection(host.strip("[]") or "localhost", int(port))
+                _, writer = await asyncio.open_connection(host or "localhost", port)
                 writer.close()
                 await writer.wait_closed()
         except (OSError, TimeoutError) as error:

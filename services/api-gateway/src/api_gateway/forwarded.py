@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from starlette.types import Scope
+
 from api_gateway.headers import Headers, elements
 
 # RFC 3986, section 3.2.2, without user information and without percent-encoding: what a registry's host can
@@ -31,6 +33,14 @@ _PARAMETER = re.compile(
 FORWARDED_NAMES = (b"forwarded", b"x-forwarded-proto", b"x-forwarded-host")
 
 Trust = Callable[[str | None], bool]
+
+
+def peer_of(scope: Scope, *, unix: bool) -> str | None:
+    """The address of a request's peer: "" where unknown, None on a unix socket, where nobody has one."""
+    if scope["client"]:
+        address: str = scope["client"][0]
+        return address
+    return None if unix else ""
 
 
 def is_host(text: str) -> bool:

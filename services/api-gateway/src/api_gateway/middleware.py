@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api_gateway import metrics
 from api_gateway.accesslog import AccessLog, combined_line
 from api_gateway.connection import ABORT, LENT_RESPONSE
-from api_gateway.forwarded import Trust, client_address, is_host
+from api_gateway.forwarded import Trust, client_address, is_host, peer_of
 from api_gateway.headers import HeaderList, Headers, field
 from api_gateway.health import HealthState
 from api_gateway.logcontext import request_fields
@@ -37,8 +37,7 @@ class Recording:
     def __init__(self, app: ASGIApp, *, trusts: Trust, unix: bool, access_log: AccessLog | None) -> None:
         self._app = app
         self._trusts = trusts
-        # What the server calls a peer whose address it cannot tell: on a unix socket nobody has one.
-        self._no_address = None if unix else ""
+        self._unix = unix
         self._access_log = access_log
         # Each request that went well leaves one line: in the access log, where there is one.
         self._completion_level = logging.INFO if access_log is None else logging.DEBUG
@@ -49,7 +48,7 @@ class Recording:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope["headers"])
-        peer = scope["client"][0] if scope["client"] else self._no_address
+        peer = peer_of(scope, unix=self._unix)
         given_id = headers.get(b"x-request-id")
         if given_id is not None and not self._trusts(peer):
             given_id = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api_gateway.descriptors import TABLE
-from api_gateway.forwarded import Trust
+from api_gateway.forwarded import Trust, peer_of
 from api_gateway.headers import Headers
 from api_gateway.record import RECORD_KEY, RequestRecord
 from moorage import tracing
@@ -27,7 +27,7 @@ class Spans:
     def __init__(self, app: ASGIApp, *, trusts: Trust, unix: bool) -> None:
         self._app = app
         self._trusts = trusts
-        self._no_address = None if unix else ""
+        self._unix = unix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -35,7 +35,7 @@ class Spans:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope["headers"])
-        peer = scope["client"][0] if scope["client"] else self._no_address
+        peer = peer_of(scope, unix=self._unix)
         method = scope["method"] if scope["method"] in _METHODS else _OTHER
         attributes = {
             "http.request.method": method,

@@ -10,8 +10,14 @@ import pytest
 from api_gateway.record import RECORD_KEY, RequestRecord
 from api_gateway.request import Request
 from api_gateway.urls import Origins
+from support.clock import Clock
 
 RequestWith = Callable[..., Request]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture

@@ -4,20 +4,9 @@ import pytest
 
 from api_gateway.access.htpasswd import attempts as attempts_module
 from api_gateway.access.htpasswd.attempts import Attempts, Buckets, TooManyFailuresError
+from support.clock import Clock
 
 ADDRESS = "192.0.2.1"
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 
+from support.processes import wait_until
 from support.tokenserver import Issuer
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
-def settings(issuer: Issuer, jwks: Path) -> dict[str, Any]:
-    """`auth` for this issuer's tokens."""
-    jwks.write_text(issuer.jwks())
-    token = {"realm": "https://t.example/", "service": issuer.service, "issuer": issuer.name}
-    return {"token": {**token, "jwks": str(jwks)}}
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """The files are looked at once a second."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_keys_are_changed_without_a_restart(start_registry, tmp_path: Path) -> None:
     old, new = Issuer(key_id="old"), Issuer(key_id="new")
     jwks = tmp_path / "jwks.json"
-    client = start_registry(alone=True, auth=settings(old, jwks)).client
+    client = start_registry(alone=True, auth=old.auth(jwks)).client
 
     def counts(issuer: Issuer) -> bool:
         return client.get("/v2/", headers=issuer.bearer()).status_code == 200
@@ -46,12 +30,13 @@ def test_keys_are_changed_without_a_restart(start_registry, tmp_path: Path) -> N
     assert not counts(new)
     before = failures()
     jwks.write_text("{")
-    until(lambda: failures() > before)
+    # The files are looked at once a second.
+    wait_until(lambda: failures() > before, timeout=20, what="the bad file is counted")
     # What it held stays.
     assert counts(old)
     assert not counts(new)
     jwks.write_text(new.jwks())
-    until(lambda: counts(new))
+    wait_until(lambda: counts(new), timeout=20, what="the new key counts")
     assert not counts(old)
     # Also what was remembered of the old one.
     assert client.get("/v2/", headers=kept).status_code == 401
@@ -81,7 +66,7 @@ def test_an_image_goes_where_the_class_of_the_grant_lets_it(
     """`policy.repository.classes`; a grant without a class is for images, as in distribution."""
     issuer = Issuer()
     policy = {"repository": {"classes": classes}}
-    registry = start_registry(auth=settings(issuer, tmp_path / "jwks.json"), policy=policy)
+    registry = start_registry(auth=issuer.auth(tmp_path / "jwks.json"), policy=policy)
     registry.client.headers.update(issuer.bearer(access=access(class_name)))
     answer = registry.put_manifest("team/app", "v1", registry.image("team/app"), OCI_MANIFEST)
     assert answer.status_code == status, answer.text

@@ -24,6 +24,7 @@ from moorage.config import ConfigurationError
 from moorage.config.auth import HTPasswd
 from moorage.config.failures import Failures
 from moorage.errors import ErrorCode, RegistryError
+from support.clock import Clock
 
 LIMITED = ("moorage_gateway_login_failures_total", {"reason": "too many failures"})
 PULL = AccessRecord("repository", "team/app", "pull")
@@ -52,18 +53,6 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
     monkeypatch.setattr(bcrypt, "checkpw", checkpw)
     return compared
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from structlog.testing import capture_logs
 from api_gateway.main import run
 from moorage.config import ConfigurationError, parse
 from support.accounts import write_accounts
+from support.processes import wait_until
 
 RULES = [
     {"subjects": ["anonymous"], "repositories": ["**"], "actions": ["pull"]},
@@ -45,14 +44,6 @@ def refresh(http: httpx.Client, token: str) -> httpx.Response:
     return http.post("/token", data={"grant_type": "refresh_token", "refresh_token": token, "client_id": "x"})
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """The file is looked at once a second."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def counted(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(f"moorage_gateway_{name}_total", labels) or 0.0
 
@@ -63,11 +54,12 @@ def test_a_refresh_token_ends_with_the_password_and_with_the_account(start_regis
     token = ask(http, "ada", "first", offline_token="true").json()["refresh_token"]
     assert refresh(http, token).status_code == 200
     write_accounts(path, {"ada": "second", "grace": "x"})
-    until(lambda: refresh(http, token).status_code == 401)
+    # The file is looked at once a second.
+    wait_until(lambda: refresh(http, token).status_code == 401, timeout=10, what="the old password is over")
     new = ask(http, "ada", "second", offline_token="true").json()["refresh_token"]
     assert refresh(http, new).status_code == 200
     write_accounts(path, {"grace": "x"})
-    until(lambda: refresh(http, new).status_code == 401)
+    wait_until(lambda: refresh(http, new).status_code == 401, timeout=10, what="the account is gone")
 
 
 def test_a_file_that_cannot_be_read_again_changes_nothing(start_registry, new_server) -> None:
@@ -75,7 +67,7 @@ def test_a_file_that_cannot_be_read_again_changes_nothing(start_registry, new_se
     token = ask(http, "ada", "first", offline_token="true").json()["refresh_token"]
     before = counted("access_reload_failures")
     Path(new_server["htpasswd"]).write_text("no colon here\n")
-    until(lambda: counted("access_reload_failures") > before)
+    wait_until(lambda: counted("access_reload_failures") > before, timeout=10, what="the bad file is counted")
     assert refresh(http, token).status_code == 200
     assert ask(http, "ada", "first").status_code == 200
 

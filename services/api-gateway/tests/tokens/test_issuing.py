@@ -17,22 +17,15 @@ from api_gateway.access.token.verifier import TokenVerifier
 from api_gateway.tokens.issuing import InvalidRefreshTokenError, Issuer
 from api_gateway.tokens.keys import KeyRing, load_keys
 from api_gateway.tokens.scopes import Scope
+from support.clock import Clock
 
 NOW = 1_800_000_000
 HASHES = {"ada": "$2y$05$adas", "grace": "$2y$05$graces"}
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = float(NOW)
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(NOW)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from api_gateway.routes import catalog as catalog_module
 from metadata_service import catalog as search_module
+from support.tokenserver import Issuer
 
 NAMES = [
     "home/ada/app",
@@ -123,13 +124,7 @@ def test_a_part_of_the_catalog_that_nothing_defines_is_refused(
     start_registry: Callable[..., Any], tmp_path
 ) -> None:
     """Another token server's token for `registry:catalog:list`: there is no list to evaluate."""
-    from support.tokenserver import Issuer
-
     issuer = Issuer()
-    keys = tmp_path / "keys.json"
-    keys.write_text(issuer.jwks())
-    token = {"realm": "https://t.example/token", "service": issuer.service, "issuer": issuer.name}
-    registry = start_registry(alone=True, auth={"token": {**token, "jwks": str(keys)}})
-    bearer = {"Authorization": f"Bearer {issuer.token('registry:catalog:list')}"}
-    answer = registry.client.get("/v2/_catalog", headers=bearer)
+    registry = start_registry(alone=True, auth=issuer.auth(tmp_path / "keys.json"))
+    answer = registry.client.get("/v2/_catalog", headers=issuer.bearer("registry:catalog:list"))
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (403, "DENIED")

@@ -21,10 +21,10 @@ from blob_service.drivers.interface import (
 from blob_service.failures import blob_unknown, digest_mismatch
 from blob_service.hashing import digest_of
 from blob_service.layout import blob_data, blob_folder, blobs_folder
-from blob_service.locks import KeyedLocks
 from blob_service.metrics import BLOB_READ_BYTES, CORRUPT_BLOBS
 from moorage.digest import CANONICAL_ALGORITHM, Digest, InvalidDigestError
 from moorage.errors import ErrorCode, RegistryError
+from moorage.locks import KeyedLocks
 
 # What is read or stored whole, and so held in memory: twice the largest manifest that clients rely on.
 MAX_CONTENT_BYTES = 8 * 1024 * 1024

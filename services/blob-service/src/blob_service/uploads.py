@@ -36,12 +36,12 @@ from blob_service.drivers.interface import (
 from blob_service.failures import digest_mismatch
 from blob_service.hashing import RunningHash, RunningHashes
 from blob_service.layout import UploadKey, upload_data, upload_folder, upload_started_at
-from blob_service.locks import KeyedLocks, LockTimeoutError
 from blob_service.metrics import UPLOADS_OPEN
 from blob_service.streams import Block
 from blob_service.upload_writer import UploadWriter
 from moorage.digest import Digest
 from moorage.errors import ErrorCode, RegistryError
+from moorage.locks import KeyedLocks, LockTimeoutError
 
 LOCK_SECONDS = 30.0
 

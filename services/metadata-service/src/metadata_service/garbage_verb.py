@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moorage.cli.failures import FAILURE, complain, failures
-from moorage.cli.options import set_up_logging
+from moorage.cli.options import ConfigArgument, set_up_logging
 from moorage.cli.progress import Step, progress
 from moorage.config import Configuration, ConfigurationError, data_dir, load
 
@@ -37,15 +37,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command(name="garbage-collect")
 def garbage_collect(
-    config_path: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[CONFIG]",
-            envvar="REGISTRY_CONFIGURATION_PATH",
-            help="config.yml of distribution's format. Without one: the embedded default.",
-            show_default=False,
-        ),
-    ] = None,
+    config_path: ConfigArgument = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-d", help="Only say what would be removed.")] = False,
     delete_untagged: Annotated[
         bool,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 # A pause is between these parts of itself.
@@ -26,10 +25,6 @@ class Permit:
     probe: bool
 
 
-def _spread() -> float:
-    return random.uniform(*_SPREAD)  # noqa: S311  nothing secret
-
-
 class Breaker:
     """One endpoint's. It is open from `threshold` failures in a row until a success.
 
@@ -37,20 +32,10 @@ class Breaker:
     each time, up to `longest`. All are seconds.
     """
 
-    def __init__(
-        self,
-        *,
-        threshold: int,
-        backoff: float,
-        longest: float,
-        clock: Callable[[], float] = time.monotonic,
-        spread: Callable[[], float] = _spread,
-    ) -> None:
+    def __init__(self, *, threshold: int, backoff: float, longest: float) -> None:
         self._threshold = threshold
         self._backoff = backoff
         self._longest = longest
-        self._clock = clock
-        self._spread = spread
         self._not_before = 0.0
         self._openings = 0
         self._probing = False
@@ -67,7 +52,7 @@ class Breaker:
         """Seconds until an attempt may begin; None while a probe decides."""
         if self._probing:
             return None
-        return max(0.0, self._not_before - self._clock())
+        return max(0.0, self._not_before - time.monotonic())
 
     def admit(self) -> Permit | None:
         """Permission for an attempt now, if there is; report it with `succeeded` or `failed`."""
@@ -93,7 +78,8 @@ class Breaker:
         else:
             pause = min(self._longest, self._backoff * 2 ** min(self._openings, _MOST_DOUBLINGS))
             self._openings += 1
-        self._not_before = self._clock() + pause * self._spread()
+        spread = random.uniform(*_SPREAD)  # noqa: S311  nothing secret
+        self._not_before = time.monotonic() + pause * spread
 
     def abandoned(self, permit: Permit) -> None:
         """An attempt did not take place."""

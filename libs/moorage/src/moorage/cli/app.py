@@ -14,13 +14,19 @@ from moorage.cli.failures import FAILURE, complain
 from moorage.cli.options import AsJSON, print_json
 from moorage.supervisor.parent_death import ParentGoneError, end_with_supervisor
 
-app = typer.Typer(
-    name="moorage",
-    epilog="Exit status: 0 all went well, 1 something failed, 2 wrong command line or configuration.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+
+def command(name: str) -> typer.Typer:
+    """A command of this name, still without verbs."""
+    return typer.Typer(
+        name=name,
+        epilog="Exit status: 0 all went well, 1 something failed, 2 wrong command line or configuration.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+app = command("moorage")
 app.command()(serve.serve)
 app.command()(up.up)
 app.command()(certs.certs)
@@ -60,7 +66,7 @@ def main() -> None:
     run(app, "moorage")
 
 
-def run(command: typer.Typer, name: str) -> None:
+def run(program: typer.Typer, name: str) -> None:
     """Run a command of this name and exit."""
     # Until the configuration says how.
     logging.configure(level="info", formatter="text", fields={}, service="moorage")
@@ -69,4 +75,4 @@ def run(command: typer.Typer, name: str) -> None:
     except ParentGoneError as error:
         complain(str(error))
         sys.exit(FAILURE)
-    command(prog_name=name)
+    program(prog_name=name)

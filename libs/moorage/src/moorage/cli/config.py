@@ -27,7 +27,7 @@ def _config() -> None:
 @app.command()
 def check(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="The same as -c FILE.", show_default=False)
+        Path | None, typer.Argument(metavar="FILE", help="The same as -c FILE.", show_default=False)
     ] = None,
     config_path: ConfigPath = None,
     as_json: AsJSON = False,

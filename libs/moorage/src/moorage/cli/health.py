@@ -11,7 +11,7 @@ import typer
 from moorage.cli.failures import FAILURE, complain, failures
 from moorage.cli.options import AsJSON, ConfigPath, duration, print_json
 from moorage.config import Configuration, load
-from moorage.rpc import Address
+from moorage.rpc import Address, Security
 from moorage.supervisor.listener import Listener
 from moorage.supervisor.readiness import gateway_is_ready, rpc_is_ready
 
@@ -65,7 +65,10 @@ async def _is_healthy(service: str, config: Configuration, timeout: float) -> bo
     if service == "gateway":
         return await gateway_is_ready(Listener.of(config), timeout=timeout, agent="moorage-health")
     addresses = [Address.parse(text).of_this_host for text in _addresses(service, config)]
-    return all(await asyncio.gather(*(rpc_is_ready(each, timeout=timeout) for each in addresses)))
+    # It asks as the service itself, whose certificate is on this host.
+    security = Security.of(config, service)
+    answers = (rpc_is_ready(each, timeout=timeout, security=security, name=service) for each in addresses)
+    return all(await asyncio.gather(*answers))
 
 
 def _addresses(service: str, config: Configuration) -> tuple[str, ...]:

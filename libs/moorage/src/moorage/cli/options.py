@@ -26,6 +26,16 @@ ConfigPath = Annotated[
     ),
 ]
 
+# The same as distribution's verbs take it.
+ConfigArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="CONFIG",
+        envvar="REGISTRY_CONFIGURATION_PATH",
+        help="config.yml of distribution's format. Without one: the embedded default.",
+        show_default=False,
+    ),
+]
 
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 

@@ -8,24 +8,18 @@ of distribution that a service brings (`garbage-collect`) stand in the entry poi
 from __future__ import annotations
 
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from moorage import build
 from moorage.cli import up
-from moorage.cli.app import run
+from moorage.cli.app import command, run
+from moorage.cli.options import ConfigArgument
 
 ENTRY_POINT_GROUP = "moorage.registry_verbs"
 
-app = typer.Typer(
-    name="registry",
-    epilog="Exit status: 0 all went well, 1 something failed, 2 wrong command line or configuration.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = command("registry")
 for _point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
     app.command(name=_point.name)(_point.load())
 
@@ -50,17 +44,7 @@ def _registry(
 
 
 @app.command()
-def serve(
-    config_path: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="CONFIG",
-            envvar="REGISTRY_CONFIGURATION_PATH",
-            help="config.yml. Without one: the embedded default.",
-            show_default=False,
-        ),
-    ] = None,
-) -> None:
+def serve(config_path: ConfigArgument = None) -> None:
     """Run everything on this machine, as `moorage up -c CONFIG` does."""
     up.up(config_path)
 

@@ -11,7 +11,7 @@ from moorage.config.errors import ConfigurationError, Problem
 from moorage.config.loader import load, parse
 from moorage.config.services import is_unix, unix_path
 from moorage.config.size import parse_size
-from moorage.config.values import split_host_port
+from moorage.config.values import join_host_port, split_host_port
 
 __all__ = [
     "Configuration",
@@ -20,6 +20,7 @@ __all__ = [
     "data_dir",
     "embedded_default",
     "is_unix",
+    "join_host_port",
     "load",
     "parse",
     "parse_duration",

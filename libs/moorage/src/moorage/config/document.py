@@ -43,9 +43,7 @@ def resolved_deep(node: Node) -> Node:
         return {key: resolved_deep(value) for key, value in node.items()}
     if isinstance(node, list):
         return [resolved_deep(value) for value in node]
-    if isinstance(node, Plain):
-        return node.value
-    return node
+    return resolved(node)
 
 
 class _Loader(yaml.SafeLoader):

@@ -22,6 +22,7 @@ from moorage.config.values import (
     empty_is_none,
     more_than_zero,
     one_of,
+    one_or_more,
     split_host_port,
 )
 
@@ -58,12 +59,6 @@ def _smtp_address(value: str) -> str:
     _, port = split_host_port(value)
     if port == 0:
         raise ValueError(f"must name a port: {value!r}")
-    return value
-
-
-def _at_least_one(value: int) -> int:
-    if value < 1:
-        raise ValueError(f"must be at least 1: {value}")
     return value
 
 
@@ -104,7 +99,7 @@ class MailOptions(Section):
     smtp: SMTP = Field(default_factory=SMTP)
     from_: Annotated[MailAddress | None, BeforeValidator(empty_is_none)] = Field(default=None, alias="from")
     to: Annotated[tuple[MailAddress, ...], BeforeValidator(as_list)] = ()
-    rate: Annotated[Count, AfterValidator(_at_least_one)] = 10
+    rate: Annotated[Count, AfterValidator(one_or_more)] = 10
     timeout: Annotated[Seconds, AfterValidator(more_than_zero)] = 30.0
 
     @property

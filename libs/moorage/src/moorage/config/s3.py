@@ -22,6 +22,7 @@ from moorage.config.values import (
     empty_is_none,
     not_empty,
     one_of,
+    one_or_more,
 )
 
 _MIB = 1 << 20
@@ -90,12 +91,6 @@ def _at_least_a_second(value: float) -> float:
     return value
 
 
-def _at_least_one(value: int) -> int:
-    if value < 1:
-        raise ValueError(f"must be at least 1: {value}")
-    return value
-
-
 _Name = Annotated[Text, AfterValidator(not_empty)]
 _Given = Annotated[Text | None, BeforeValidator(empty_is_none)]
 _Endpoint = Annotated[Annotated[Text, AfterValidator(_endpoint)] | None, BeforeValidator(empty_is_none)]
@@ -123,7 +118,7 @@ class S3(Section):
     v4auth: Flag = True
     chunksize: _PartSize = 10 * _MIB
     multipartcopychunksize: _PartSize = 32 * _MIB
-    multipartcopymaxconcurrency: Annotated[Count, AfterValidator(_at_least_one)] = 100
+    multipartcopymaxconcurrency: Annotated[Count, AfterValidator(one_or_more)] = 100
     multipartcopythresholdsize: _CopySize = 32 * _MIB
     rootdirectory: Text = ""
     storageclass: Annotated[str, BeforeValidator(_storage_class)] = "STANDARD"

@@ -19,6 +19,7 @@ from moorage.config.values import (
     Text,
     as_list,
     empty_is_none,
+    join_host_port,
     more_than_zero,
     one_of,
     split_host_port,
@@ -183,8 +184,7 @@ class BlobService(Section):
         if self.debugaddr is None:
             return ("",) * self.worker_count
         host, port = split_host_port(self.debugaddr)
-        shown = f"[{host}]" if ":" in host else host
-        return tuple(f"{shown}:{port and port + number}" for number in range(self.worker_count))
+        return tuple(join_host_port(host, port and port + number) for number in range(self.worker_count))
 
     def problem(self) -> tuple[str, str] | None:
         """What does not go together: the key, and a sentence. `instances` may raise ValueError then."""

@@ -92,6 +92,11 @@ def split_host_port(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def join_host_port(host: str, port: int) -> str:
+    """`host:port`, or `[v6]:port`: what `split_host_port` splits."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host, of those that `split_host_port` gives, is this one: what goes there passes no net."""
     if host == "localhost":
@@ -122,6 +127,13 @@ def more_than_zero(value: _Number) -> _Number:
     """A validator that takes a number that is neither zero nor negative."""
     if value <= 0:
         raise ValueError("must be more than zero")
+    return value
+
+
+def one_or_more(value: int) -> int:
+    """A validator that takes a whole number above zero, and names another one."""
+    if value < 1:
+        raise ValueError(f"must be at least 1: {value}")
     return value
 
 

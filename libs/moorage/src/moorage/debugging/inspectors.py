@@ -19,7 +19,6 @@ from moorage.workers import Roster
 Inspector = Callable[[Question], Awaitable[Answer]]
 """Asks a process of the service, and answers."""
 
-TEXT = "text/plain; charset=utf-8"
 PPROF = "/debug/pprof/"
 
 _ABOUT = {

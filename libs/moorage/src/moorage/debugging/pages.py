@@ -10,16 +10,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from moorage.config import Configuration
 from moorage.debugging.health import Health, SwitchableHealth
-from moorage.debugging.inspectors import PPROF, TEXT, Inspector, index_page, of_one_process
+from moorage.debugging.inspectors import PPROF, Inspector, index_page, of_one_process
 from moorage.inspection import Answer, Question
+from moorage.inspection.questions import JSON, TEXT
 
 Exposition = Callable[[], Awaitable[bytes]]
 """What is counted, in Prometheus' text format."""
 
 # The check that an operator fails by hand.
 MANUAL = "manual_http_status"
-
-_JSON = "application/json; charset=utf-8"
 
 
 async def of_this_process() -> bytes:
@@ -52,9 +51,9 @@ class Pages:
         if path == "/debug/health":
             errors = self.health.errors
             # What is only degraded is told, and fails nothing.
-            return Answer(503 if errors else 200, _JSON, _document({**self.health.degraded, **errors}))
+            return Answer(503 if errors else 200, JSON, _document({**self.health.degraded, **errors}))
         if path == "/debug/alive":
-            return Answer(200, _JSON, _document({}))
+            return Answer(200, JSON, _document({}))
         if path == self.metrics_path:
             return Answer(200, CONTENT_TYPE_LATEST, await self.metrics())
         if path == "/debug/vars":

@@ -17,11 +17,9 @@ from moorage.inspection.pprof import Frame, ProfileWriter
 # Seconds between samples.
 _INTERVAL = 0.001
 
-FORMATS = ("pprof", "speedscope", "html", "text")
-
 
 async def profile(seconds: float, form: str) -> tuple[str, bytes]:
-    """Look for so many seconds; the content type and the profile, in one of FORMATS."""
+    """Look for so many seconds; the content type and the profile: `pprof`, `speedscope`, `html` or `text`."""
     profiler = Profiler(interval=_INTERVAL, async_mode="disabled")
     profiler.start()
     try:

@@ -14,7 +14,8 @@ from moorage.inspection import expvars, stacks
 
 log = structlog.get_logger("moorage.inspection")
 
-_TEXT = "text/plain; charset=utf-8"
+TEXT = "text/plain; charset=utf-8"
+JSON = "application/json; charset=utf-8"
 
 # Seconds of a profile: unless somebody says, and at most.
 _CPU_SECONDS = 30.0
@@ -69,7 +70,7 @@ class Answer:
 
 def refusal(status: int, sentence: str) -> Answer:
     """An answer that says why there is none."""
-    return Answer(status, _TEXT, f"{sentence}\n".encode())
+    return Answer(status, TEXT, f"{sentence}\n".encode())
 
 
 async def answer(question: Question) -> Answer:
@@ -86,13 +87,13 @@ async def _answered(question: Question) -> Answer:
     match question.topic:
         case "vars":
             body = json.dumps(expvars.variables(), indent=1, default=str).encode()
-            return Answer(200, "application/json; charset=utf-8", body)
+            return Answer(200, JSON, body)
         case "cmdline":
-            return Answer(200, _TEXT, "\0".join(expvars.cmdline()).encode())
+            return Answer(200, TEXT, "\0".join(expvars.cmdline()).encode())
         case "tasks":
-            return Answer(200, _TEXT, stacks.tasks().encode())
+            return Answer(200, TEXT, stacks.tasks().encode())
         case "threads":
-            return Answer(200, _TEXT, stacks.threads().encode())
+            return Answer(200, TEXT, stacks.threads().encode())
         case "profile" | "heap":
             return await _profiled(question)
     return refusal(404, f"nothing is known about that; ask for one of {', '.join(TOPICS)}")

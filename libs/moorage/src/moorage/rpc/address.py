@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from moorage.config.values import DNS, UNIX_PATH_MAX
+from moorage.config.values import DNS, UNIX_PATH_MAX, join_host_port
 
 _EVERY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104  to be told apart
 
@@ -94,7 +94,7 @@ class Address:
 
     @property
     def _host_and_port(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return join_host_port(self.host, self.port)
 
     def __str__(self) -> str:
         if self.path is not None:

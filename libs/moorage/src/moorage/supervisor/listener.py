@@ -10,7 +10,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Any
 
-from moorage.config import Configuration, split_host_port
+from moorage.config import Configuration, join_host_port, split_host_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,11 @@ class Listener:
         """Host and port for a Host header."""
         if self.path:
             return "localhost"
-        host = self._reachable_host
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        return join_host_port(self._reachable_host, self.port)
 
     @property
     def _address(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return join_host_port(self.host, self.port)
 
     @property
     def _reachable_host(self) -> str:

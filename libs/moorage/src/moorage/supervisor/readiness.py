@@ -7,7 +7,7 @@ import ssl
 from contextlib import closing
 
 from moorage import __version__
-from moorage.rpc import Address, open_channel
+from moorage.rpc import Address, Security, open_channel
 from moorage.rpc.health import is_serving
 from moorage.supervisor.listener import Listener
 
@@ -18,9 +18,14 @@ _WANTS_CERTIFICATE = frozenset({"TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALER
 PROBE_TIMEOUT = 2.0
 
 
-async def rpc_is_ready(address: Address, *, timeout: float = PROBE_TIMEOUT) -> bool:
-    """Whether the gRPC service at the address says within `timeout` seconds that it is healthy."""
-    channel = open_channel(address)
+async def rpc_is_ready(
+    address: Address, *, timeout: float = PROBE_TIMEOUT, security: Security | None = None, name: str = ""
+) -> bool:
+    """Whether the gRPC service at the address says within `timeout` seconds that it is healthy.
+
+    Over TCP, with `security`, only the service `name` is taken for it.
+    """
+    channel = open_channel(address, security, to=name)
     try:
         return await is_serving(channel, timeout=timeout)
     finally:

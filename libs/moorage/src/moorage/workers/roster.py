@@ -18,7 +18,7 @@ import structlog
 
 from moorage.inspection import Answer, Question
 from moorage.workers.metrics import Snapshot, Totals, decoded
-from moorage.workers.worker import ASK, HEADER, read_message
+from moorage.workers.worker import ASK, read_message, send_message
 
 log = structlog.get_logger("moorage.workers")
 
@@ -146,10 +146,8 @@ class _Member:
         _close(self._inspecting, self._inspection)
 
     async def _inspect(self, question: Question) -> Answer | None:
-        loop = asyncio.get_running_loop()
-        packed = question.packed()
         try:
-            await loop.sock_sendall(self._inspecting, HEADER.pack(len(packed)) + packed)
+            await send_message(self._inspecting, question.packed())
             content = await read_message(self._inspecting)
         except OSError as error:
             log.debug("a worker did not answer", error=str(error))
@@ -160,21 +158,15 @@ class _Member:
         loop = asyncio.get_running_loop()
         try:
             await loop.sock_sendall(self._connection, ASK)
-            (length,) = HEADER.unpack(await self._read(HEADER.size))
-            self.latest = decoded(await self._read(length))
-        except (OSError, EOFError) as error:
+            content = await read_message(self._connection)
+        except OSError as error:
             # It has ended; the supervisor says so.
             log.debug("a worker did not answer", error=str(error))
-
-    async def _read(self, length: int) -> bytes:
-        loop = asyncio.get_running_loop()
-        received = bytearray()
-        while len(received) < length:
-            piece = await loop.sock_recv(self._connection, length - len(received))
-            if not piece:
-                raise EOFError("the worker hung up")
-            received += piece
-        return bytes(received)
+            return
+        if content is None:
+            log.debug("a worker did not answer", error="it hung up")
+        else:
+            self.latest = decoded(content)
 
 
 def _close(connection: socket.socket, question: asyncio.Task[Any] | None) -> None:

@@ -16,9 +16,11 @@ from moorage.workers.metrics import encoded, snapshot
 # Names the inherited socket on which workers report (a descriptor).
 ROSTER = "MOORAGE_WORKER_ROSTER"
 
-# What the parent sends for a snapshot of the metrics, and what comes before it: its length in bytes.
+# What the parent sends for a snapshot of the metrics.
 ASK = b"?"
-HEADER = struct.Struct("!I")
+
+# What comes before a message: its length in bytes.
+_HEADER = struct.Struct("!I")
 
 
 def is_worker(environ: Mapping[str, str]) -> bool:
@@ -76,8 +78,7 @@ async def _answer(connection: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     try:
         while await loop.sock_recv(connection, len(ASK)):
-            text = encoded(snapshot())
-            await loop.sock_sendall(connection, HEADER.pack(len(text)) + text)
+            await send_message(connection, encoded(snapshot()))
     except ConnectionError:
         # The parent is gone, and this process with it.
         return
@@ -85,19 +86,22 @@ async def _answer(connection: socket.socket) -> None:
 
 async def _be_inspected(connection: socket.socket) -> None:
     """Answer the debug server's questions, one after another, until the parent hangs up."""
-    loop = asyncio.get_running_loop()
     try:
         while (content := await read_message(connection)) is not None:
-            reply = (await answer(Question.unpacked(content))).packed()
-            await loop.sock_sendall(connection, HEADER.pack(len(reply)) + reply)
+            await send_message(connection, (await answer(Question.unpacked(content))).packed())
     except ConnectionError:
         return
 
 
+async def send_message(connection: socket.socket, content: bytes) -> None:
+    """Send one message behind its length. Raises ConnectionError."""
+    await asyncio.get_running_loop().sock_sendall(connection, _HEADER.pack(len(content)) + content)
+
+
 async def read_message(connection: socket.socket) -> bytes | None:
     """One message behind its length; None when the other end has hung up. Raises ConnectionError."""
-    head = await _exactly(connection, HEADER.size)
-    return None if head is None else await _exactly(connection, HEADER.unpack(head)[0])
+    head = await _exactly(connection, _HEADER.size)
+    return None if head is None else await _exactly(connection, _HEADER.unpack(head)[0])
 
 
 async def _exactly(connection: socket.socket, length: int) -> bytes | None:

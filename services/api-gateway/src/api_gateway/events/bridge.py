@@ -17,7 +17,7 @@ from api_gateway.events.references import references
 from api_gateway.memory import LinkedBlob, Manifest
 from api_gateway.request import Request
 from moorage import context
-from moorage.config import Configuration, split_host_port
+from moorage.config import Configuration, join_host_port, split_host_port
 from moorage.config.events import Events
 from moorage.digest import Digest
 from moorage.events import Action, Actor, Event, Source, Target
@@ -103,32 +103,31 @@ class Bridge:
             url=request.urls.manifest(request.name, manifest.digest),
             tag="" if isinstance(reference, Digest) else reference,
         )
-        event = self._event("pull", target, _record(request), Actor(request.record.user))
+        event = self._event(request, "pull", target)
         self._pulls.add(event, manifest.content if self._references else b"")
 
     def blob_pulled(self, request: Request, blob: LinkedBlob) -> None:
         """One event, soon."""
         if self._publishes_pull(request):
             target = _blob(request, blob.digest, blob.size)
-            self._pulls.add(self._event("pull", target, _record(request), Actor(request.record.user)))
+            self._pulls.add(self._event(request, "pull", target))
 
     def _publishes_pull(self, request: Request) -> bool:
-        return (self._heads or request.method != "HEAD") and self._pulls.has_room
+        return (self._heads or request.method != "HEAD") and self._pulls.has_room()
 
     async def _change(self, request: Request, action: Action, *targets: Target) -> None:
-        record, actor = _record(request), Actor(request.record.user)
         await self._publisher.publish(
-            [Message.of(self._event(action, target, record, actor)) for target in targets]
+            [Message.of(self._event(request, action, target)) for target in targets]
         )
 
-    def _event(self, action: Action, target: Target, record: RequestRecord, actor: Actor) -> Event:
+    def _event(self, request: Request, action: Action, target: Target) -> Event:
         return Event(
             id=context.new_request_id(),  # a random UUID, like that of a request
             timestamp=time.time_ns(),
             action=action,
             target=target,
-            request=record,
-            actor=actor,
+            request=_record(request),
+            actor=Actor(request.record.user),
             source=self._source,
         )
 
@@ -137,8 +136,7 @@ def source_of(config: Configuration) -> Source:
     """The process as the source of events: its host's name with the port that clients reach, and its id."""
     host = socket.gethostname()
     if config.http.net == "tcp":
-        port = split_host_port(config.http.addr)[1]
-        host = f"{_bracketed(host)}:{port}"
+        host = join_host_port(host, split_host_port(config.http.addr)[1])
     return Source(host, INSTANCE_ID)
 
 
@@ -169,11 +167,7 @@ def _address(request: Request) -> str:
     record, peer = request.record, request.scope["client"]
     if peer is None or record.client != record.peer:
         return record.client
-    return f"{_bracketed(peer[0])}:{peer[1]}" if peer[0] else ""
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    return join_host_port(peer[0], peer[1]) if peer[0] else ""
 
 
 def _text(value: str | None) -> str:

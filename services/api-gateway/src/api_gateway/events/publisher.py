@@ -15,7 +15,6 @@ from contextlib import contextmanager
 
 import structlog
 
-from api_gateway.events.lanes import Lanes
 from api_gateway.events.link import Link
 from api_gateway.events.message import Message
 from api_gateway.events.metrics import EVENTS, PUBLISH_SECONDS
@@ -23,6 +22,7 @@ from api_gateway.events.outbox import Outbox, OutboxError
 from moorage.config.events import Outbox as Limits
 from moorage.errors import ErrorCode, RegistryError
 from moorage.events.subjects import parse_subject
+from moorage.locks import KeyedLocks
 
 log = structlog.get_logger("api_gateway.events")
 
@@ -37,7 +37,7 @@ class Publisher:
         self._link = link
         self._outbox = outbox
         self._limits = limits
-        self._lanes = Lanes()
+        self._handing_over: KeyedLocks[str] = KeyedLocks()
         self._changes = 0
         self._detour = False
 
@@ -67,7 +67,7 @@ class Publisher:
         Raises RegistryError UNAVAILABLE when that fails: the change must not be acknowledged then.
         """
         started = time.perf_counter()
-        async with self._lanes.of(messages[0].repository):
+        async with self._handing_over.hold(messages[0].repository):
             handed_over = await self._to_stream(messages)
             rest = messages[handed_over:]
             if rest:

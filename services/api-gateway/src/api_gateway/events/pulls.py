@@ -60,7 +60,6 @@ class Pulls:
         self._shed = EVENTS.labels("pull", "shed")
         self._published = EVENTS.labels("pull", "stream")
 
-    @property
     def has_room(self) -> bool:
         """Whether another one can wait; if not, count it as shed."""
         if len(self._waiting) < MOST_EVENTS and self._bytes < MOST_BYTES:
