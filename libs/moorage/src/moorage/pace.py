@@ -44,3 +44,7 @@ class MinimumRate:
     def pace(self) -> Pace:
         """The pace of a peer from now on."""
         return Pace(self.rate, self.window)
+
+
+ANY_RATE = MinimumRate()
+"""No limit."""

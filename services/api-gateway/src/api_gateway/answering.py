@@ -15,7 +15,7 @@ from api_gateway.refusal import envelope_headers
 from api_gateway.request import Request
 from api_gateway.urls import Origins
 from moorage.errors import RegistryError
-from moorage.pace import MinimumRate
+from moorage.pace import ANY_RATE, MinimumRate
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Exchange:
     stall: float
     """Seconds that a client may neither send nor take anything in mid-body."""
 
-    minimum: MinimumRate = MinimumRate()  # noqa: RUF009  frozen
+    minimum: MinimumRate = ANY_RATE
     """How slowly it may do so."""
 
 

@@ -42,7 +42,6 @@ from api_gateway.state import StateSigner
 from api_gateway.urls import Origins
 from moorage import tracing
 from moorage.config import Configuration
-from moorage.pace import MinimumRate
 
 if TYPE_CHECKING:
     from api_gateway.tokens.serving import TokenServing
@@ -130,7 +129,7 @@ def build_app(config: Configuration, parts: Parts) -> ASGIApp:
         exchange=Exchange(
             origins=Origins.of(config, trusts),
             stall=config.services.blobtimeout,
-            minimum=MinimumRate(config.http.limits.minimumrate, config.http.limits.ratewindow),
+            minimum=config.http.limits.minimum,
         ),
         prefix=config.http.prefix,
         read_only=config.storage.maintenance.readonly.enabled,

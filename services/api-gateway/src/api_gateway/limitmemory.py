@@ -13,9 +13,9 @@ import hashlib
 import ipaddress
 import mmap
 import os
-import tempfile
 from functools import lru_cache
 
+from api_gateway.sharedfile import SharedFile
 from moorage.config.limits import Limits
 
 _KEY_BYTES = 16
@@ -94,26 +94,22 @@ class SharedLimitMemory:
     """The parent's part: the file, and the rows of workers that have ended."""
 
     def __init__(self, limits: Limits, workers: int) -> None:
-        size = size_of(limits, workers)
-        self._file = tempfile.TemporaryFile(prefix="moorage-")  # noqa: SIM115  closed by `close`
-        os.ftruncate(self.descriptor, size)
-        self._memory = mmap.mmap(self.descriptor, size)
-        self._memory[:_KEY_BYTES] = os.urandom(_KEY_BYTES)
+        self._file = SharedFile(size_of(limits, workers))
+        self._file.memory[:_KEY_BYTES] = os.urandom(_KEY_BYTES)
         self._row_bytes = _counts_bytes(limits, 1, padded=False)
 
     @property
     def descriptor(self) -> int:
         """What the workers inherit."""
-        return self._file.fileno()
+        return self._file.descriptor
 
     def ended(self, number: int) -> None:
         """Forget the connections of the worker with this number (from 1): they ended with it."""
         start = _KEY_BYTES + (number - 1) * self._row_bytes
-        self._memory[start : start + self._row_bytes] = bytes(self._row_bytes)
+        self._file.memory[start : start + self._row_bytes] = bytes(self._row_bytes)
 
     def close(self) -> None:
         """Share nothing more."""
-        self._memory.close()
         self._file.close()
 
 

@@ -7,9 +7,9 @@ next one runs.
 from __future__ import annotations
 
 import mmap
-import os
-import tempfile
 from typing import Final, Protocol
+
+from api_gateway.sharedfile import SharedFile
 
 # One number for each worker, as wide as a processor writes at once.
 _WIDTH = 4
@@ -52,17 +52,15 @@ class SharedLoads:
     """The parent's part: a file that all workers map."""
 
     def __init__(self, workers: int) -> None:
-        self._file = tempfile.TemporaryFile(prefix="moorage-")  # noqa: SIM115  closed by `close`
-        os.ftruncate(self.descriptor, workers * _WIDTH)
-        self._memory = mmap.mmap(self.descriptor, workers * _WIDTH)
-        self._counts = memoryview(self._memory).cast(_FORMAT)
+        self._file = SharedFile(workers * _WIDTH)
+        self._counts = memoryview(self._file.memory).cast(_FORMAT)
         for index in range(workers):
             self._counts[index] = _ABSENT
 
     @property
     def descriptor(self) -> int:
         """What the workers inherit."""
-        return self._file.fileno()
+        return self._file.descriptor
 
     def absent(self, number: int) -> None:
         """Expect nothing of the worker with this number (from 1): it has ended."""
@@ -71,7 +69,6 @@ class SharedLoads:
     def close(self) -> None:
         """Share nothing more."""
         self._counts.release()
-        self._memory.close()
         self._file.close()
 
 

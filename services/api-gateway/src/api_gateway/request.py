@@ -32,7 +32,7 @@ from api_gateway.record import RECORD_KEY, RequestRecord
 from api_gateway.urls import Origins, URLBuilder
 from moorage.digest import Digest
 from moorage.errors import ErrorCode, RegistryError
-from moorage.pace import MinimumRate, Pace
+from moorage.pace import ANY_RATE, MinimumRate, Pace
 
 # A body that is answered before it was read: up to this size it is read and dropped, so that the connection
 # goes on.
@@ -44,8 +44,6 @@ _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 16 * 1024 * 1024
 
 _CLOSE = (b"connection", b"close")
-
-_ANY_RATE = MinimumRate()
 
 
 class Request:
@@ -92,7 +90,7 @@ class Request:
         *,
         origins: Origins,
         stall: float,
-        minimum: MinimumRate = _ANY_RATE,
+        minimum: MinimumRate = ANY_RATE,
     ) -> None:
         self.scope = scope
         self._receive = receive

@@ -7,10 +7,9 @@ again, sees it as it is.
 from __future__ import annotations
 
 import mmap
-import os
-import tempfile
 
 from api_gateway.health import HealthState
+from api_gateway.sharedfile import SharedFile
 
 _FAILING = 1
 
@@ -20,14 +19,12 @@ class PublishedHealth(HealthState):
 
     def __init__(self) -> None:
         super().__init__()
-        self._file = tempfile.TemporaryFile(prefix="moorage-")  # noqa: SIM115  closed by `close`
-        os.ftruncate(self.descriptor, 1)
-        self._memory = mmap.mmap(self.descriptor, 1)
+        self._file = SharedFile(1)
 
     @property
     def descriptor(self) -> int:
         """What the workers inherit."""
-        return self._file.fileno()
+        return self._file.descriptor
 
     def fail(self, name: str, reason: str) -> None:
         """Say that a check fails."""
@@ -41,11 +38,10 @@ class PublishedHealth(HealthState):
 
     def close(self) -> None:
         """Publish nothing more."""
-        self._memory.close()
         self._file.close()
 
     def _publish(self) -> None:
-        self._memory[0] = _FAILING if self.failing else 0
+        self._file.memory[0] = _FAILING if self.failing else 0
 
 
 class InheritedHealth(HealthState):

@@ -31,7 +31,6 @@ from blob_service.uploads import Uploads
 from blob_service.workers import WORKERS
 from moorage.config import Configuration, ConfigurationError
 from moorage.debugging import Pages, ServiceHealth, debug_server
-from moorage.pace import MinimumRate
 from moorage.rpc import Address, RpcServer, Security, kept_up_to_date
 from moorage.service import Service
 from moorage.v1.blob_pb2_grpc import (
@@ -111,8 +110,7 @@ def build_data_server(
 ) -> DataServer:
     """The data channel's server, not started yet; it listens nowhere if the channel is off."""
     stall = config.services.blobtimeout
-    limits = config.http.limits
-    minimum = MinimumRate(limits.minimumrate, limits.ratewindow)
+    minimum = config.http.limits.minimum
     loans = Loans(contents.blobs, contents.uploads, contents.tickets, threads, stall=stall, minimum=minimum)
     enabled = config.services.blob.channel == "auto"
     port = _data_port(config, address)

@@ -8,6 +8,7 @@ from pydantic import AfterValidator
 
 from moorage.config.section import Section
 from moorage.config.values import ByteSize, Count, Seconds, more_than_zero
+from moorage.pace import MinimumRate
 
 Size = Annotated[ByteSize, AfterValidator(more_than_zero)]
 Number = Annotated[Count, AfterValidator(more_than_zero)]
@@ -34,6 +35,11 @@ class Limits(Section):
     ratewindow: Time = 60.0
     requestrate: Count = 0
     requestburst: Count = 0
+
+    @property
+    def minimum(self) -> MinimumRate:
+        """How slowly a client may send and take the bytes of a body."""
+        return MinimumRate(self.minimumrate, self.ratewindow)
 
     @property
     def burst(self) -> int:

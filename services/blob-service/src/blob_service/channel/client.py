@@ -17,7 +17,7 @@ from collections.abc import Awaitable
 from blob_service.drivers.threads import ThreadPool
 from blob_service.metrics import SLOW_CLIENTS
 from moorage.channel.waiting import readable, writable
-from moorage.pace import MinimumRate
+from moorage.pace import ANY_RATE, MinimumRate
 
 # Bytes that one call of a thread sends, at most: so that many clients share few threads.
 _TURN = 32 << 20
@@ -49,9 +49,6 @@ _TCP_NOTSENT_LOWAT = 25
 _UNSENT = 512 * 1024
 
 
-_ANY_RATE = MinimumRate()
-
-
 class ClientGoneError(Exception):
     """The client closed its connection, or moves no bytes, or hardly any."""
 
@@ -66,7 +63,7 @@ class Client:
     `read` and `written` count bytes.
     """
 
-    def __init__(self, connection: socket.socket, *, stall: float, minimum: MinimumRate = _ANY_RATE) -> None:
+    def __init__(self, connection: socket.socket, *, stall: float, minimum: MinimumRate = ANY_RATE) -> None:
         self._socket = connection
         self._stall = stall
         self._reading, self._writing = minimum.pace(), minimum.pace()

@@ -25,7 +25,7 @@ from blob_service.uploads import Uploads
 from moorage import context, tracing
 from moorage.channel import MAX_TAIL
 from moorage.errors import ErrorCode, RegistryError
-from moorage.pace import MinimumRate
+from moorage.pace import ANY_RATE, MinimumRate
 from moorage.rpc import error_details
 from moorage.v1 import blob_pb2
 
@@ -34,8 +34,6 @@ _WORKING = 5.0
 
 # Seconds that a gateway may take to end its side: once the body has ended, and after a failure.
 _END_SECONDS = 10.0
-
-_ANY_RATE = MinimumRate()
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +51,7 @@ class Loans:
         threads: ThreadPool,
         *,
         stall: float,
-        minimum: MinimumRate = _ANY_RATE,
+        minimum: MinimumRate = ANY_RATE,
     ) -> None:
         self._blobs = blobs
         self._uploads = uploads
