@@ -69,6 +69,11 @@ class Subscriber:
         """The ids of all events of all requests, in the order in which they came."""
         return [event["id"] for request in self.requests for event in request.events]
 
+    @property
+    def accepted_ids(self) -> set[str]:
+        """The ids of the events that were accepted."""
+        return {event["id"] for request in self.accepted for event in request.events}
+
     async def start(self, tls: ssl.SSLContext | None = None) -> None:
         """Listen, on the same port as before."""
         self._tls = tls

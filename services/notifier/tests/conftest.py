@@ -27,7 +27,7 @@ from moorage.config import Configuration, parse
 from moorage.config.events import Stream
 from moorage.events import Event, Source, Target
 from moorage.events.stream import ensure_stream
-from moorage.events.subjects import DEAD_LETTER_STREAM, message_headers, subject
+from moorage.events.subjects import DEAD_LETTER_STREAM, STREAM, message_headers, subject
 from moorage.rpc import Address, open_channel
 from moorage.rpc.health import WEBHOOKS, wait_until_serving
 from moorage.v1 import event_pb2_grpc
@@ -93,25 +93,19 @@ class RunningNotifier:
         self.status = event_pb2_grpc.NotifierStub(self._channel).StreamStatus
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
-    async def healthy(self) -> bool:
-        response = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=5, wait_for_ready=True)
+    async def healthy(self, service: str = "") -> bool:
+        asked = health_pb2.HealthCheckRequest(service=service)
+        response = await self._health.Check(asked, timeout=5, wait_for_ready=True)
         return response.status == health_pb2.HealthCheckResponse.SERVING
+
+    async def becomes(self, healthy: bool, service: str = "") -> None:
+        async with asyncio.timeout(20):
+            while await self.healthy(service) is not healthy:
+                await asyncio.sleep(0.02)
 
     async def webhooks(self, *, well: bool) -> None:
         """Wait until the endpoints are well, or are not."""
-        states = health_pb2.HealthCheckResponse
-        wanted = states.SERVING if well else states.NOT_SERVING
-        async with asyncio.timeout(20):
-            while True:
-                asked = health_pb2.HealthCheckRequest(service=WEBHOOKS)
-                if (await self._health.Check(asked, timeout=5)).status == wanted:
-                    return
-                await asyncio.sleep(0.02)
-
-    async def becomes(self, healthy: bool) -> None:
-        async with asyncio.timeout(20):
-            while await self.healthy() is not healthy:
-                await asyncio.sleep(0.02)
+        await self.becomes(well, WEBHOOKS)
 
     async def stop(self) -> None:
         self._stop.set()
@@ -253,6 +247,12 @@ class Delivering:
         command = Command(["events", *arguments, "-c", config], clean_environment())
         self._stack.callback(command.kill)
         return command
+
+    async def has_a_consumer(self) -> None:
+        """Wait until an endpoint has its place in the stream, or somebody reads it."""
+        async with asyncio.timeout(20):
+            while not await self.js.consumers_info(STREAM):
+                await asyncio.sleep(0.02)
 
     async def holder(self, endpoint: str) -> str:
         """Which notifier has the lease of an endpoint."""

@@ -47,10 +47,6 @@ def in_order(subscriber: Subscriber, events: Iterable[Event]) -> bool:
     )
 
 
-def accepted(subscriber: Subscriber) -> set[str]:
-    return {event["id"] for request in subscriber.accepted for event in request.events}
-
-
 async def test_an_event_is_delivered_as_distribution_would(delivering) -> None:
     subscriber = await delivering.subscriber()
     await delivering.notifier({"url": subscriber.url, "headers": {"Authorization": ["Bearer x"]}})
@@ -82,7 +78,7 @@ async def test_order_within_each_repository_survives_failures(delivering) -> Non
     await delivering.notifier({"url": subscriber.url, "backoff": "10ms"})
     events = [delivering.event(f"team/app{dice.randrange(5)}") for _ in range(150)]
     await delivering.publish(*events)
-    await subscriber.until(lambda: len(accepted(subscriber)) == 150)
+    await subscriber.until(lambda: len(subscriber.accepted_ids) == 150)
     assert in_order(subscriber, events)
 
 
@@ -141,7 +137,7 @@ async def test_what_stays_away_longer_is_delivered_when_it_is_back(delivering) -
     assert await running.healthy()
     accepting(subscriber)
     await subscriber.start()
-    await subscriber.until(lambda: len(accepted(subscriber)) == 30)
+    await subscriber.until(lambda: len(subscriber.accepted_ids) == 30)
     await running.webhooks(well=True)
     assert in_order(subscriber, events)
 
@@ -193,7 +189,7 @@ async def test_an_event_that_is_refused_does_not_hold_up_the_rest_of_its_batch(d
     )
     others = [delivering.event(f"app{number % 3}") for number in range(9)]
     await delivering.publish(poison, *others)
-    await subscriber.until(lambda: len(accepted(subscriber)) == 9)
+    await subscriber.until(lambda: len(subscriber.accepted_ids) == 9)
     assert in_order(subscriber, others)
     await delivering.dead_letters(1)
 
@@ -273,7 +269,7 @@ async def test_what_a_notifier_has_in_hand_when_it_stops_is_delivered_first_by_t
     await delivering.publish(*events[20:])
     started = time.monotonic()
     await delivering.notifier(settings)
-    await subscriber.until(lambda: len(accepted(subscriber)) == 30)
+    await subscriber.until(lambda: len(subscriber.accepted_ids) == 30)
     assert time.monotonic() - started < 3
     assert in_order(subscriber, events)
 
@@ -285,12 +281,12 @@ async def test_nothing_is_lost_or_disordered_when_the_broker_is_killed(deliverin
     events = [delivering.event(f"app{number % 3}") for number in range(90)]
     for part in range(3):
         await delivering.publish(*events[30 * part : 30 * part + 30])
-        await subscriber.until(lambda part=part: len(accepted(subscriber)) >= 30 * part + 5)
+        await subscriber.until(lambda part=part: len(subscriber.accepted_ids) >= 30 * part + 5)
         await delivering.broker.kill()
         await running.becomes(healthy=False)
         await delivering.broker.start()
         await delivering.connect()
-    await subscriber.until(lambda: len(accepted(subscriber)) == 90)
+    await subscriber.until(lambda: len(subscriber.accepted_ids) == 90)
     assert in_order(subscriber, events)
 
 
@@ -324,14 +320,14 @@ async def test_two_notifiers_share_the_work_and_one_that_is_killed_is_replaced(d
     notifiers = await delivering.processes(2, settings)
     events = [delivering.event(f"app{number % 3}") for number in range(400)]
     await delivering.publish(*events[:100])
-    await subscriber.until(lambda: len(accepted(subscriber)) > 30)
+    await subscriber.until(lambda: len(subscriber.accepted_ids) > 30)
     holder = await delivering.holder("hook0")
     [active] = [each for each in notifiers if f"/{each.pid}/" in holder]
     publishing = asyncio.create_task(delivering.publish(*events[100:]))
-    await subscriber.until(lambda: len(accepted(subscriber)) > 150)
+    await subscriber.until(lambda: len(subscriber.accepted_ids) > 150)
     active.kill()
     await publishing
-    await subscriber.until(lambda: len(accepted(subscriber)) == 400)
+    await subscriber.until(lambda: len(subscriber.accepted_ids) == 400)
     assert in_order(subscriber, events)
     assert await delivering.holder("hook0") != holder
     duplicates = len(subscriber.ids) - 400
@@ -346,14 +342,14 @@ async def test_a_notifier_that_was_stopped_for_a_while_does_not_disturb_the_one_
     notifiers = await delivering.processes(2, {"url": subscriber.url})
     events = [delivering.event(f"app{number % 3}") for number in range(300)]
     await delivering.publish(*events[:50])
-    await subscriber.until(lambda: len(accepted(subscriber)) == 50)
+    await subscriber.until(lambda: len(subscriber.accepted_ids) == 50)
     [active] = [each for each in notifiers if f"/{each.pid}/" in await delivering.holder("hook0")]
     active.pause()
     await delivering.publish(*events[50:200])
-    await subscriber.until(lambda: len(accepted(subscriber)) > 100)
+    await subscriber.until(lambda: len(subscriber.accepted_ids) > 100)
     active.resume()
     await delivering.publish(*events[200:])
-    await subscriber.until(lambda: len(accepted(subscriber)) == 300)
+    await subscriber.until(lambda: len(subscriber.accepted_ids) == 300)
     assert in_order(subscriber, events)
 
 
@@ -370,7 +366,7 @@ async def test_a_message_that_another_client_took_holds_up_what_follows_until_it
     assert len(await thief.fetch(2)) == 2
     await delivering.notifier({"url": subscriber.url})
     await delivering.publish(*events[5:])
-    await subscriber.until(lambda: len(accepted(subscriber)) == 11)
+    await subscriber.until(lambda: len(subscriber.accepted_ids) == 11)
     assert in_order(subscriber, events)
 
 
@@ -431,13 +427,6 @@ def no_head_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifier.place, "_HEAD_START", 0.0)
 
 
-async def has_its_place(delivering) -> None:
-    """Wait until the endpoint has its place in the stream."""
-    async with asyncio.timeout(20):
-        while not await delivering.js.consumers_info(STREAM):
-            await asyncio.sleep(0.02)
-
-
 async def bookmark(delivering, sequence: int) -> None:
     """Wait until it is remembered that the endpoint has everything up to there."""
     async with asyncio.timeout(20):
@@ -455,7 +444,7 @@ async def test_a_place_that_was_deleted_is_made_again_where_it_was(delivering, n
     subscriber = await delivering.subscriber()
     running = await delivering.notifier({"url": subscriber.url})
     events = [delivering.event() for _ in range(9)]
-    await has_its_place(delivering)
+    await delivering.has_a_consumer()
     await delivering.publish(*events[:3])
     await subscriber.has(3)
     await bookmark(delivering, 3)
@@ -467,7 +456,7 @@ async def test_a_place_that_was_deleted_is_made_again_where_it_was(delivering, n
     await delivering.publish(*events[6:])
     if not notifier_runs:
         await delivering.notifier({"url": subscriber.url})
-    await subscriber.until(lambda: len(accepted(subscriber)) == 6)
+    await subscriber.until(lambda: len(subscriber.accepted_ids) == 6)
     assert first_deliveries(subscriber, "team/app") == [event.id for event in events[3:]]
     assert set(subscriber.ids[3:]) == {event.id for event in events[3:]}
 
@@ -476,7 +465,7 @@ async def test_a_place_that_was_deleted_is_made_again_where_it_was(delivering, n
 async def test_of_a_stream_that_was_made_anew_an_endpoint_gets_everything(delivering) -> None:
     subscriber = await delivering.subscriber()
     running = await delivering.notifier({"url": subscriber.url})
-    await has_its_place(delivering)
+    await delivering.has_a_consumer()
     await delivering.publish(*(delivering.event() for _ in range(3)))
     await subscriber.has(3)
     await bookmark(delivering, 3)
@@ -496,7 +485,7 @@ async def test_delivery_goes_on_when_the_stream_is_deleted_under_it(
     monkeypatch.setattr(moorage.events.broker, "CHECK_INTERVAL", 0.1)
     subscriber = await delivering.subscriber()
     await delivering.notifier({"url": subscriber.url})
-    await has_its_place(delivering)
+    await delivering.has_a_consumer()
     await delivering.publish(delivering.event())
     await subscriber.has(1)
     await bookmark(delivering, 1)
@@ -520,7 +509,7 @@ async def test_what_the_notifier_needs_it_makes_again_when_it_is_deleted(
         await delivering.js.delete_stream(stream)
     await delivering.publish(poison, after)
     await subscriber.until(lambda: bool(subscriber.accepted))
-    assert accepted(subscriber) == {after.id}
+    assert subscriber.accepted_ids == {after.id}
     await delivering.dead_letters(1)
     assert await delivering.holder("hook0")
 
@@ -562,7 +551,7 @@ async def test_notifiers_divide_the_endpoints_and_take_over_those_of_one_that_le
     await divided(delivering, 5, 5)
     await publishing
     for number, subscriber in enumerate(subscribers):
-        await subscriber.until(lambda subscriber=subscriber: len(accepted(subscriber)) == 120)
+        await subscriber.until(lambda subscriber=subscriber: len(subscriber.accepted_ids) == 120)
         assert in_order(subscriber, events)
         repeated = len(subscriber.ids) - 120
         assert repeated == retries(f"shared{number}"), "who hands an endpoint over has ended its attempts"

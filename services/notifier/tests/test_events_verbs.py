@@ -21,12 +21,6 @@ def documents(out: str) -> list:
     return [json.loads(line) for line in out.splitlines()]
 
 
-async def has_a_reader(delivering) -> None:
-    async with asyncio.timeout(20):
-        while not await delivering.js.consumers_info(STREAM):
-            await asyncio.sleep(0.02)
-
-
 async def no_readers(delivering) -> bool:
     """Whether commands left no consumer behind."""
     found = []
@@ -53,7 +47,7 @@ async def test_tail_prints_events_as_they_happen_until_it_is_stopped(delivering)
     delivering.config()
     await delivering.publish(delivering.event("before"))
     command = delivering.start_command("tail", "--json")
-    await has_a_reader(delivering)
+    await delivering.has_a_consumer()
     events = [delivering.event(), delivering.event()]
     for number, event in enumerate(events, 1):
         await delivering.publish(event)
@@ -314,7 +308,7 @@ async def test_without_a_broker_it_fails_and_says_where_it_looked(delivering) ->
 async def test_a_tail_whose_broker_goes_ends_with_a_word(delivering) -> None:
     delivering.config()
     command = delivering.start_command("tail")
-    await has_a_reader(delivering)
+    await delivering.has_a_consumer()
     await delivering.broker.kill()
     assert await asyncio.to_thread(command.wait) == 1
     assert command.err.startswith("moorage: the broker failed: ")
