@@ -43,13 +43,15 @@ def jetstream_of(command: list[str | Path], folder: Path) -> Iterator[dict[str, 
     "path", sorted(path.relative_to(DEPLOY) for path in DEPLOY.rglob("nats*.conf")), ids=str
 )
 def test_a_deployments_broker_syncs_before_it_acknowledges(path: Path, tmp_path: Path) -> None:
-    text = (DEPLOY / path).read_text().replace("/data", str(tmp_path / "data"))
-    # Nobody's monitoring port, and a cluster's own.
-    text = re.sub(r"^http(_port)?:.*\n", "", text, flags=re.MULTILINE)
-    text = text.replace("port: 6222", f"listen: 127.0.0.1:{free_port()}")
-    (tmp_path / "nats.conf").write_text(text)
+    # The cluster's includes the base's.
+    for each in (DEPLOY / "kubernetes/base/nats-server.conf", DEPLOY / path):
+        text = each.read_text().replace("/data", str(tmp_path / "data"))
+        # Nobody's monitoring port, and a cluster's own.
+        text = re.sub(r"^http(_port)?:.*\n", "", text, flags=re.MULTILINE)
+        text = text.replace("port: 6222", f"listen: 127.0.0.1:{free_port()}")
+        (tmp_path / each.name).write_text(text)
     program = Path(sys.executable).with_name("nats-server")
-    command = [program, "-c", tmp_path / "nats.conf", "-a", "127.0.0.1", "-p", str(free_port())]
+    command = [program, "-c", tmp_path / path.name, "-a", "127.0.0.1", "-p", str(free_port())]
     with jetstream_of(command, tmp_path) as settings:
         assert settings["sync_always"] is True
 

@@ -160,8 +160,18 @@ def test_a_system_that_is_well_alerts_nobody_but_of_its_dead_webhook(prometheus:
     rules = prometheus.rules()
     assert {rule["name"] for rule in rules} == {rule["alert"] for rule in RULES}
     assert {rule["health"] for rule in rules} == {"ok"}
-    alerting = {rule["name"] for rule in rules if rule["alerts"]}
-    assert alerting <= {"MoorageWebhookFails", "MoorageWebhookBehind"}
+    webhook = {"MoorageWebhookFails", "MoorageWebhookBehind"}
+
+    def alerting(*states: str) -> set[str]:
+        return {
+            rule["name"]
+            for rule in prometheus.rules()
+            if any(alert["state"] in states for alert in rule["alerts"])
+        }
+
+    assert alerting("firing") <= webhook
+    # One scrape that comes too late on a busy machine lets an alert wait for its `for` until the next one.
+    wait_until(lambda: alerting("pending", "firing") <= webhook, timeout=30, what="no alert is pending")
 
 
 def test_every_metric_is_exposed_by_its_service(prometheus: Prometheus) -> None:
