@@ -6,12 +6,14 @@ import asyncio
 import socket
 from collections.abc import Sequence
 
+import grpc
 import pytest
 
 from moorage.config import Configuration, ConfigurationError
 from moorage.rpc import Address, InvalidAddressError, RpcServer, open_channel, wait_until_serving
 from moorage.rpc.client import channel_options
 from moorage.rpc.discovery import following, resolve
+from moorage.rpc.health import is_serving
 
 NAME = Address.parse("dns:///blob-service:5010")
 
@@ -83,7 +85,9 @@ def test_an_address_that_was_found_is_called_by_the_name() -> None:
     (address,) = found("10.0.0.7")
     assert address.server_name == "blob-service"
     assert ("grpc.default_authority", "blob-service:5010") in channel_options(address)
-    assert not [key for key, _ in channel_options(NAME) if key == "grpc.default_authority"]
+    assert ("grpc.default_authority", "blob-service:5010") in channel_options(NAME)
+    plain = channel_options(Address.parse("10.0.0.7:1"))
+    assert not [key for key, _ in plain if key == "grpc.default_authority"]
 
 
 async def test_the_system_s_resolver_gives_each_address_of_a_name() -> None:
@@ -145,6 +149,36 @@ async def test_a_service_with_a_name_listens_on_every_interface_and_is_found_by_
             await channel.close(None)
     finally:
         await server.stop(0)
+
+
+async def test_a_channel_follows_a_service_that_was_away_for_long_to_its_new_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("moorage.rpc.discovery._INTERVAL", 0.01)
+    monkeypatch.setattr("moorage.rpc.discovery._RETRY", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+
+    def at(host: str) -> tuple[Address, ...]:
+        return (Address(host=host, port=port, name="metadata-service"),)
+
+    nowhere = socket.gaierror("nothing")
+    zone = Zone(nowhere)
+    channel = open_channel(Address.parse(f"dns:///metadata-service:{port}"), ask=zone)
+    assert not await is_serving(channel, timeout=0.2)
+    for host in ("127.0.0.1", "127.0.0.2"):
+        server = RpcServer(Address(host=host, port=port))
+        await server.start()
+        await server.serving(True)
+        zone.answer = at(host)
+        await zone.is_asked()
+        async with asyncio.timeout(5):
+            while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+                await channel.wait_for_state_change(state)
+        assert await is_serving(channel, timeout=5)
+        zone.answer = nowhere
+        await server.stop(0)
+    await channel.close(None)
 
 
 def test_a_name_is_an_address_of_another_host(configured) -> None:

@@ -63,6 +63,12 @@ def hosts(instances: BlobInstances) -> set[str]:
     return {instances.chosen(key).address.rpartition(":")[0] for key in KEYS}
 
 
+def connected(instances: BlobInstances) -> set[str]:
+    """The hosts of the instances for the keys, when all are connected: before, others may be chosen."""
+    chosen = [instances.chosen(key) for key in KEYS]
+    return {each.address.rpartition(":")[0] for each in chosen} if not any(e.rank for e in chosen) else set()
+
+
 async def until(condition) -> None:
     async with asyncio.timeout(10):
         while not condition():
@@ -83,6 +89,26 @@ async def test_without_an_instance_a_call_is_unavailable_and_then_it_is_found(
         assert await instances.serving(5)
 
 
+async def test_a_call_waits_a_moment_for_the_first_instance_to_be_listed(
+    zone: Zone, instances: BlobInstances
+) -> None:
+    async with instances.followed(zone):
+        waiting = asyncio.create_task(instances.for_key("any"))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        await zone.start("127.0.0.2")
+        async with asyncio.timeout(10):
+            assert (await waiting).address.startswith("127.0.0.2:")
+
+
+async def test_a_call_waits_for_no_more_than_the_grace(zone: Zone) -> None:
+    instances = BlobInstances([zone.name], Services(grace="50ms"))
+    async with instances.followed(zone):
+        with pytest.raises(RegistryError) as caught:
+            await instances.for_key("any")
+    assert caught.value.code is ErrorCode.UNAVAILABLE
+
+
 def _known(instances: BlobInstances) -> bool:
     try:
         instances.chosen("any")
@@ -97,7 +123,7 @@ async def test_keys_are_shared_between_the_instances_that_are_connected(
     await zone.start("127.0.0.2")
     await zone.start("127.0.0.3")
     async with instances.followed(zone):
-        await until(lambda: hosts(instances) == {"127.0.0.2", "127.0.0.3"})
+        await until(lambda: connected(instances) == {"127.0.0.2", "127.0.0.3"})
         before = {key: instances.chosen(key) for key in KEYS}
         assert before == {key: instances.chosen(key) for key in KEYS}
         # One stops, before DNS knows of it: the other one has all calls.
@@ -113,12 +139,12 @@ async def test_an_instance_that_dns_leaves_out_and_lists_again_keeps_its_connect
     await zone.start("127.0.0.2")
     await zone.start("127.0.0.3")
     async with instances.followed(zone):
-        await until(lambda: hosts(instances) == {"127.0.0.2", "127.0.0.3"})
+        await until(lambda: connected(instances) == {"127.0.0.2", "127.0.0.3"})
         before = {key: instances.chosen(key) for key in KEYS}
         zone.listed.remove("127.0.0.2")
         await until(lambda: hosts(instances) == {"127.0.0.3"})
         zone.listed.append("127.0.0.2")
-        await until(lambda: hosts(instances) == {"127.0.0.2", "127.0.0.3"})
+        await until(lambda: connected(instances) == {"127.0.0.2", "127.0.0.3"})
         # Once it is connected again.
         await until(lambda: {key: instances.chosen(key) for key in KEYS} == before)
     await instances.close()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 import grpc
 
 from moorage import context, tracing
+from moorage.config.values import join_host_port
 from moorage.context import REQUEST_ID_KEY
 from moorage.rpc.address import Address
+from moorage.rpc.discovery import Ask, NamedTarget, resolve
 from moorage.rpc.renewing import RenewingChannel
 from moorage.rpc.security import Security, identity
 from moorage.rpc.status import unpack
@@ -35,8 +37,6 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
     # A name that resolves to several instances is balanced between them.
     ("grpc.lb_policy_name", "round_robin"),
-    # A service that comes back may have another address (a container, a pod); gRPC's own is 30 s.
-    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 )
 
 Channel = grpc.aio.Channel
@@ -61,27 +61,37 @@ class UnaryMethod(Protocol[_Request, _Response]):
         ...
 
 
-def open_channel(address: Address, security: Security | None = None, *, to: str = "") -> Channel:
+def open_channel(
+    address: Address, security: Security | None = None, *, to: str = "", ask: Ask = resolve
+) -> Channel:
     """A channel to a service. It connects on first use and reconnects by itself; close it when done.
 
-    Over TCP, with `security`, it is encrypted, and only the service that is named by `to` is taken for it.
+    Over TCP, with `security`, it is encrypted, and only the service that is named by `to` is taken for it. A
+    name in DNS, which `ask` looks up, is followed.
     """
+    named = NamedTarget(address, ask) if address.discovered else None
+    target: Callable[[], str] = named.target if named else lambda: address.target
+    follow = named.follow if named else None
     if security is None or address.path is not None:
-        return grpc.aio.insecure_channel(address.target, options=channel_options(address))
+        options = channel_options(address)
+        if named is None:
+            return grpc.aio.insecure_channel(address.target, options=options)
+        return RenewingChannel(lambda: grpc.aio.insecure_channel(target(), options=options), target, follow)
     # What is called is the name in the certificate, under whatever name the address was found.
     options = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", identity(to)))
 
     def make() -> Channel:
-        return grpc.aio.secure_channel(address.target, security.channel_credentials(), options=options)
+        return grpc.aio.secure_channel(target(), security.channel_credentials(), options=options)
 
-    return RenewingChannel(make, lambda: security.generation)
+    return RenewingChannel(make, lambda: (security.generation, target()), follow)
 
 
 def channel_options(address: Address) -> tuple[tuple[str, int | str], ...]:
     """The options of a channel: an address that was found under a name is called by that name."""
-    if not address.name:
+    name = address.host if address.discovered else address.name
+    if not name:
         return CHANNEL_OPTIONS
-    return (*CHANNEL_OPTIONS, ("grpc.default_authority", f"{address.name}:{address.port}"))
+    return (*CHANNEL_OPTIONS, ("grpc.default_authority", join_host_port(name, address.port)))
 
 
 def call_metadata() -> tuple[tuple[str, str], ...]:

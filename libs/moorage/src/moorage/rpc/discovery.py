@@ -1,8 +1,9 @@
 """The instances of a service whose address is a name: what DNS has for it, asked again and again.
 
 In compose and in Kubernetes (a headless service) a name has an address for each container or pod that there
-is. gRPC's own resolver spreads calls over them and hides which one gets a call; whoever has to choose the
-instance itself follows the name here.
+is. gRPC's own resolver asks again only when a connection breaks, so it never finds one that was added; and
+while a name has nothing, its pauses grow to two minutes, for which no option exists. So names are followed
+here: by whoever has to choose the instance itself, and by the channel (`NamedTarget`) of who does not.
 """
 
 from __future__ import annotations
@@ -90,6 +91,30 @@ async def _follow(
             told.set()
         well = all(name.known and name.answered for name in names)
         await asyncio.sleep(interval if well else min(_RETRY, interval))
+
+
+class NamedTarget:
+    """Where gRPC finds the instances behind a name, for a channel that is made again when that changes."""
+
+    def __init__(self, address: Address, ask: Ask = resolve) -> None:
+        self._address = address
+        self._ask = ask
+        # Until DNS has answered here, gRPC may ask.
+        self._target = address.target
+
+    def target(self) -> str:
+        """All addresses, as gRPC takes them."""
+        return self._target
+
+    async def follow(self) -> None:
+        """Keep the target up to date until this is cancelled."""
+        async with following([self._address], self._list, ask=self._ask):
+            await asyncio.get_running_loop().create_future()
+
+    def _list(self, addresses: Sequence[Address]) -> None:
+        if addresses:
+            family = "ipv6" if ":" in addresses[0].host else "ipv4"
+            self._target = f"{family}:{','.join(each.target for each in addresses)}"
 
 
 @dataclass(slots=True)

@@ -1,33 +1,48 @@
-"""A channel whose certificate can change: gRPC's own keep the one that they were made with.
+"""A channel whose certificate and addresses can change: gRPC's own keep those that they were made with.
 
-Calls go to the channel of the newest certificate; those under way on a former one end there.
+Calls go to the channel of the newest certificate and addresses; those under way on a former one end there.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Hashable
 from types import TracebackType
 from typing import Any
 
 import grpc
 
-# Seconds that calls under way on the channel of a former certificate may still take.
+# Seconds that calls under way on a former channel may still take.
 _GRACE = 3600.0
+
+# Seconds between two looks at whether the channel is still the newest, of one who waits for it to connect.
+_LOOK = 0.2
 
 
 class RenewingChannel(grpc.aio.Channel):
-    """A channel that `make` makes, and makes again when `generation` gives another number."""
+    """A channel that `make` makes, and makes again when `generation` gives something else.
 
-    def __init__(self, make: Callable[[], grpc.aio.Channel], generation: Callable[[], int]) -> None:
+    `follow` finds out what the newest is. It runs from the first use until the channel is closed.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], grpc.aio.Channel],
+        generation: Callable[[], Hashable],
+        follow: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
         self._make = make
         self._generation = generation
+        self._follow = follow
+        self._following: asyncio.Task[None] | None = None
         self._made = generation()
         self._channel = make()
         self._ending: set[asyncio.Task[None]] = set()
 
     def current(self) -> grpc.aio.Channel:
         """The channel for the next call."""
+        if self._follow is not None and self._following is None:
+            self._following = asyncio.get_running_loop().create_task(self._follow())
         newest = self._generation()
         if newest != self._made:
             former, self._channel, self._made = self._channel, self._make(), newest
@@ -48,9 +63,10 @@ class RenewingChannel(grpc.aio.Channel):
 
     async def close(self, grace: float | None = None) -> None:
         """Close all channels; calls under way have `grace` seconds."""
-        for task in self._ending:
+        background = [*self._ending, self._following] if self._following else list(self._ending)
+        for task in background:
             task.cancel()
-        await asyncio.gather(*self._ending, return_exceptions=True)
+        await asyncio.gather(*background, return_exceptions=True)
         await self._channel.close(grace)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
@@ -58,8 +74,14 @@ class RenewingChannel(grpc.aio.Channel):
         return self.current().get_state(try_to_connect)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Wait until the newest channel is in another state."""
-        await self.current().wait_for_state_change(last_observed_state)
+        """Wait until the newest channel is in another state, or another one is the newest."""
+        channel = self.current()
+        changed = asyncio.ensure_future(channel.wait_for_state_change(last_observed_state))
+        try:
+            while not changed.done() and self.current() is channel:
+                await asyncio.wait([changed], timeout=_LOOK)
+        finally:
+            changed.cancel()
 
     async def channel_ready(self) -> None:
         """Wait until the newest channel is connected."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import grpc
@@ -77,6 +77,7 @@ class BlobInstances:
         # Those that are listed, and those that were: they may still have calls under way.
         self._instances: dict[Address, BlobInstance] = {}
         self._retired: dict[Address, tuple[BlobInstance, asyncio.Task[None]]] = {}
+        self._known = asyncio.Event()
         self._list([address for address in self._addresses if not address.discovered])
 
     @asynccontextmanager
@@ -88,8 +89,12 @@ class BlobInstances:
     async def for_key(self, key: str) -> BlobInstance:
         """The instance for a key (an upload's id, a digest), connected if it can be.
 
-        Raises RegistryError UNAVAILABLE when no instance is known.
+        Where none is known yet, one has `services.grace` to be listed. Raises RegistryError UNAVAILABLE.
         """
+        if not self._instances:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._services.grace):
+                    await self._known.wait()
         instance = self.chosen(key)
         await instance.readiness.wait()
         return instance
@@ -129,6 +134,8 @@ class BlobInstances:
         for address in addresses:
             instance = before.pop(address, None) or self._recalled(address)
             self._instances[address] = instance or BlobInstance.at(address, self._services, self._security)
+        if self._instances:
+            self._known.set()
         for address, instance in before.items():
             self._retired[address] = instance, asyncio.create_task(self._retire(address, instance))
 

@@ -44,6 +44,7 @@ class MetadataClient:
         While the service is away this waits for it, as long as the deadline allows: without its link the
         client would have to send all of the blob again.
         """
+        await self._readiness.wait(self._timeout)
         request = metadata_pb2.LinkBlobRequest(repository=repository, descriptor=descriptor, aliases=aliases)
         with rpc_errors():
             await self._stub.LinkBlob(

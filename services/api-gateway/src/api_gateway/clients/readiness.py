@@ -25,10 +25,10 @@ class Readiness:
         self._grace = grace
         self._gone_since: float | None = None
 
-    async def wait(self) -> None:
+    async def wait(self, at_least: float = 0.0) -> None:
         """Wait for the connection, if it has been missing for less than the grace; a call may be made then.
 
-        Whether it succeeds is for the call itself to find out.
+        Or for `at_least` so many seconds from now. Whether the call succeeds is for itself to find out.
         """
         state = self._channel.get_state(try_to_connect=True)
         if state is grpc.ChannelConnectivity.READY:
@@ -38,7 +38,7 @@ class Readiness:
         if self._gone_since is None:
             self._gone_since = now
         try:
-            async with asyncio.timeout(self._gone_since + self._grace - now):
+            async with asyncio.timeout(max(self._gone_since + self._grace - now, at_least)):
                 while state is not grpc.ChannelConnectivity.READY:
                     await self._channel.wait_for_state_change(state)
                     state = self._channel.get_state(try_to_connect=True)
