@@ -203,16 +203,20 @@ class Stack:
         self.processes[name] = Process(command, log=self.folder / f"{name}.log", env=self.env)
 
     def wait_ready(self, timeout: float = 60, *, without: str = "") -> None:
-        """Wait until a request that needs blob and metadata service is answered; all but one must run."""
+        """Wait until requests that need blob and metadata service are answered; all but one must run."""
 
         def ready() -> bool:
             for name, process in self.processes.items():
                 assert process.running() or name == without, f"{name} ended:\n{process.tail()}"
             try:
-                answer = httpx.get(f"{self.url}/v2/no-such/repository/manifests/latest", timeout=5)
+                with httpx.Client(base_url=f"{self.url}/v2/no-such/repository", timeout=5) as client:
+                    if client.get("/manifests/latest").status_code != 404:
+                        return False
+                    # The gateway's own way to the blob service: an upload that is given up at once.
+                    upload = client.post("/blobs/uploads/")
+                    return upload.status_code == 202 and client.delete(upload.headers["location"]).is_success
             except httpx.HTTPError:
                 return False
-            return answer.status_code == 404
 
         wait_until(ready, timeout=timeout, what="the services answer")
 
