@@ -134,6 +134,24 @@ async def test_what_a_process_wrote_that_lost_is_never_committed(make_driver: Ma
     assert await second.get_content(PATH) == b"b"
 
 
+async def test_who_goes_on_after_another_process_took_over_is_told_that_it_is_busy(
+    make_driver: MakeDriver,
+) -> None:
+    first, second = make_driver(), make_driver()
+    await append(first, b"", new=True)
+    loser = await first.writer(PATH, append=True)
+    await loser.write(b"a" * (6 * MIB))
+    async with await second.writer(PATH, append=True) as winner:
+        await winner.write(b"b")
+        await winner.flush()
+        # The multipart upload, to which this part belongs, is gone.
+        await loser.write(b"a" * (6 * MIB))
+        with pytest.raises(WriterBusyError):
+            await loser.flush()
+    with pytest.raises(WriterBusyError):
+        await loser.close()
+
+
 async def test_of_two_commits_one_publishes(make_driver: MakeDriver) -> None:
     drivers = [make_driver(), make_driver()]
     await append(drivers[0], CONTENT[: 6 * MIB], new=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import structlog
 
@@ -25,6 +26,8 @@ from blob_service.drivers.s3.uploader import PartUploader
 
 # A long stream is put on record after so many parts: then a crash costs the client no more than these.
 _PARTS_BETWEEN_RECORDS = 16
+
+_T = TypeVar("_T")
 
 log = structlog.get_logger(__name__)
 
@@ -224,7 +227,7 @@ class S3Writer(FileWriter):
         elif uploader.count - self._record.parts >= _PARTS_BETWEEN_RECORDS:
             await self._record_progress(uploader)
         content, self._buffer = self._buffer, bytearray()
-        await uploader.add(content)
+        await self._unless_lost(uploader.add(content))
 
     async def _begin_upload(self) -> PartUploader:
         """Begin the multipart upload, on record before it has a part: so whoever cleans up finds it."""
@@ -255,7 +258,7 @@ class S3Writer(FileWriter):
                 await self._check_record()
             return
         try:
-            parts = {} if self._uploader is None else await self._uploader.settle()
+            parts = {} if self._uploader is None else await self._unless_lost(self._uploader.settle())
             await self._store(self._record_of(parts, self._size), self._buffer)
         except StorageError:
             self._failed = True
@@ -289,6 +292,14 @@ class S3Writer(FileWriter):
             self._lost = PathNotFoundError(self._path) if found is None else WriterBusyError(self._path)
             raise self._lost
 
+    async def _unless_lost(self, parts: Awaitable[_T]) -> _T:
+        """What becomes of parts. Where their upload is gone, somebody else has ended it, and has the file."""
+        try:
+            return await parts
+        except PathNotFoundError as error:
+            self._lost = await self._why_lost()
+            raise self._lost from error
+
     async def _why_lost(self) -> StorageError:
         there = await load_record(self._bucket, self._path)
         return PathNotFoundError(self._path) if there is None else WriterBusyError(self._path)
@@ -298,7 +309,7 @@ class S3Writer(FileWriter):
         await self._bucket.put_once(key, bytes(self._buffer), replacing=self._record.replaces)
 
     async def _publish_parts(self, uploader: PartUploader) -> None:
-        await uploader.settle()
+        await self._unless_lost(uploader.settle())
         key = self._bucket.keys.of(self._path)
         before = await self._bucket.head(key)
         if ("" if before is None else before.etag) != self._record.replaces:
