@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -26,3 +28,10 @@ def ceph() -> Iterator[SharedCeph]:
 def s3(ceph: SharedCeph) -> S3Access:
     """The S3 endpoint of this test run's Ceph: use a bucket of the test's own."""
     return ceph.gateway()
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """For sockets: pytest's own folders have too long a path."""
+    with tempfile.TemporaryDirectory(prefix="moorage-test-", dir="/tmp") as folder:
+        yield Path(folder)

@@ -153,6 +153,19 @@ def slowly(content: bytes, pieces: int, begun: threading.Event, ending: threadin
         time.sleep(0.02)
 
 
+def test_clients_are_served_while_dns_does_not_answer(
+    minimal: Cluster, gateway: Pod, repository: str
+) -> None:
+    image = make_image(9, (1_000_000, 2_000))
+    with client_of(minimal, gateway) as client, minimal.dns_paused():
+        # Until each thread that looks up names waits for an answer.
+        time.sleep(15)
+        # Resolvers give up later than this.
+        client.http.timeout = httpx.Timeout(10)
+        client.push_image(repository, "v1", image)
+        client.assert_holds(repository, "v1", image)
+
+
 def test_an_upload_outlasts_the_end_of_its_gateway_and_the_next_one_goes_on(
     minimal: Cluster, gateway: Pod, repository: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import struct
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.channel import MAX_MESSAGE, MAX_TAIL, FrameBuffer, FrameError, data_socket, pack_frame
+from moorage.channel import MAX_MESSAGE, MAX_TAIL, FrameBuffer, FrameError, connect, data_socket, pack_frame
 from moorage.channel.waiting import readable, writable
 from moorage.rpc import Address
 from moorage.v1 import blob_pb2
@@ -115,3 +116,20 @@ async def test_waiting_leaves_nothing_registered() -> None:
     async with asyncio.timeout(5):
         await readable(reading)
     os.close(reading)
+
+
+@pytest.mark.parametrize("family", ["AF_INET", "AF_UNIX"])
+async def test_a_socket_connects_or_says_why_not(short_folder: Path, family: str) -> None:
+    kind = getattr(socket, family)
+    with socket.socket(kind) as listener:
+        listener.bind(str(short_folder / "socket") if family == "AF_UNIX" else ("127.0.0.1", 0))
+        with socket.socket(kind) as early, pytest.raises(ConnectionRefusedError):
+            early.setblocking(False)
+            await connect(early, listener.getsockname())
+        listener.listen()
+        with socket.socket(kind) as client:
+            client.setblocking(False)
+            await connect(client, listener.getsockname())
+            listener.accept()[0].close()
+            await readable(client.fileno())
+            assert client.recv(1) == b""

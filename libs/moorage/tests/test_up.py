@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -94,13 +93,6 @@ class Up:
         if self._process.poll() is None:
             self._process.terminate()
         self.wait()
-
-
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """For sockets: pytest's own folders have too long a path."""
-    with tempfile.TemporaryDirectory(prefix="moorage-test-", dir="/tmp") as folder:
-        yield Path(folder)
 
 
 @pytest.fixture

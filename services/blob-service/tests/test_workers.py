@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,13 +80,6 @@ class Blob:
     @property
     def workers(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children()
-
-
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """For sockets: pytest's own folders have too long a path."""
-    with tempfile.TemporaryDirectory(prefix="moorage-test-", dir="/tmp") as folder:
-        yield Path(folder)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The data channel's wire format, which gateway and blob service share. Source: blob.proto."""
 
 from moorage.channel.frames import MAX_MESSAGE, MAX_TAIL, Frame, FrameBuffer, FrameError, pack_frame
-from moorage.channel.sockets import data_socket, set_up_tcp
+from moorage.channel.sockets import connect, data_socket, set_up_tcp
 from moorage.channel.tunnel import Tunnel, Tunnels, answer, dial
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Tunnel",
     "Tunnels",
     "answer",
+    "connect",
     "data_socket",
     "dial",
     "pack_frame",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from api_gateway.clients.channel.interface import ChannelUnavailableError
 from moorage import context
-from moorage.channel import FrameBuffer, FrameError, Tunnels, dial, pack_frame, set_up_tcp
+from moorage.channel import FrameBuffer, FrameError, Tunnels, connect, dial, pack_frame, set_up_tcp
 from moorage.rpc import Security
 from moorage.rpc.security import identity
 from moorage.v1 import blob_pb2
@@ -62,7 +62,7 @@ class ChannelConnection:
         connection = socket.socket(family, socket.SOCK_STREAM)
         try:
             connection.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(connection, address)  # type: ignore[arg-type]  # each family's own
+            await connect(connection, address)
         except BaseException:
             connection.close()
             raise
