@@ -87,7 +87,9 @@ class Cluster:
     def _connect(self) -> None:
         ip, pid = required("ip"), str(self._switch.pid)
         inside = ["nsenter", f"--net=/proc/{pid}/ns/net", ip]
-        run(*inside, "link", "add", "bridge", "type", "bridge")
+        # Left to itself it takes the lowest address of its ports, as they come and go, and pods that know the
+        # former one get no answer from DNS for a quarter of a minute.
+        run(*inside, "link", "add", "bridge", "address", "02:00:00:00:00:01", "type", "bridge")
         run(*inside, "addr", "add", f"{self.address(_DNS)}/24", "dev", "bridge")
         run(*inside, "link", "set", "bridge", "up")
         run(*inside, "link", "set", "lo", "up")
@@ -245,6 +247,16 @@ class Cluster:
             self._hosts.write_text(text)
             assert self._dns is not None
             self._dns.signal(signal.SIGHUP)
+
+    @contextmanager
+    def dns_paused(self) -> Iterator[None]:
+        """The cluster's DNS takes questions and answers none."""
+        assert self._dns is not None
+        self._dns.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._dns.signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End everything at once."""
