@@ -21,7 +21,7 @@ USER = "registry"
 _CONFIGURATION = """
 [global]
 fsid = {fsid}
-mon host = [v2:127.0.0.1:{mon_v2_port},v1:127.0.0.1:{mon_v1_port}]
+mon host = {monitor}
 auth cluster required = cephx
 auth service required = cephx
 auth client required = cephx
@@ -33,8 +33,8 @@ pid file = {folder}/$name.pid
 log file = {folder}/$name.log
 log to stderr = false
 err to stderr = true
-public network = 127.0.0.0/8
-public addr = 127.0.0.1
+public network = {address}/32
+public addr = {address}
 ms bind ipv6 = false
 osd pool default size = 1
 osd pool default min size = 1
@@ -96,10 +96,11 @@ class CephAccess:
 class Ceph:
     """One cluster on free loopback ports. Its files are in a short folder of its own, gone after `stop`."""
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False, address: str = "") -> None:
         """Start monitor and OSD; returns when the pool takes objects (about six seconds).
 
-        `durable`: the OSD keeps its objects in a file, and still has them after `kill_osd`.
+        `durable`: the OSD keeps its objects in a file, and still has them after `kill_osd`. With an `address`
+        of its own the cluster listens there, on Ceph's own ports.
         """
         for program in ("ceph", "ceph-authtool", "ceph-mon", "ceph-osd", "monmaptool", "rados"):
             required(program)
@@ -107,6 +108,9 @@ class Ceph:
         self.folder = Path(tempfile.mkdtemp(prefix="moorage-ceph-"))
         self._conffile = self.folder / "ceph.conf"
         self._store = "bluestore" if durable else "memstore"
+        self._address = address or "127.0.0.1"
+        v2, v1 = (3300, 6789) if address else (free_port(), free_port())
+        self._monitor = f"[v2:{self._address}:{v2},v1:{self._address}:{v1}]"
         self._gateway_port = free_port()
         self._daemons: dict[str, Process] = {}
         self.access = CephAccess(str(self._conffile))
@@ -125,27 +129,26 @@ class Ceph:
 
     def _start(self) -> None:
         fsid = str(uuid.uuid4())
-        v1, v2 = free_port(), free_port()
         self._conffile.write_text(
             _CONFIGURATION.format(
                 fsid=fsid,
                 folder=self.folder,
                 store=self._store,
-                mon_v1_port=v1,
-                mon_v2_port=v2,
+                address=self._address,
+                monitor=self._monitor,
                 gateway_port=self._gateway_port,
             )
         )
         for name in ("mon.a", "osd.0", "gateway"):
             (self.folder / name).mkdir()
-        self._start_monitor(fsid, f"[v2:127.0.0.1:{v2},v1:127.0.0.1:{v1}]")
+        self._start_monitor(fsid)
         self._create_osd()
         self.start_osd()
         self.ceph("osd", "pool", "create", POOL, "8")
         self._create_user(f"client.{USER}", mon="allow r", osd=f"allow rwx pool={POOL}")
         wait_until(self.answers, timeout=60, what="the pool takes objects")
 
-    def _start_monitor(self, fsid: str, address: str) -> None:
+    def _start_monitor(self, fsid: str) -> None:
         keys, admin, monmap = (
             self.folder / name for name in ("mon.a.keyring", "client.admin.keyring", "monmap")
         )
@@ -156,7 +159,7 @@ class Ceph:
             "--cap", "mon", "allow *", "--cap", "osd", "allow *", "--cap", "mgr", "allow *",
         )  # fmt: skip
         run(authtool, keys, "--import-keyring", admin)
-        run(required("monmaptool"), "--create", "--fsid", fsid, "--addv", "a", address, monmap)
+        run(required("monmaptool"), "--create", "--fsid", fsid, "--addv", "a", self._monitor, monmap)
         monitor = (required("ceph-mon"), "-c", self._conffile, "-i", "a")
         run(*monitor, "--mkfs", "--monmap", monmap, "--keyring", keys)
         self._daemon("mon.a", [*monitor, "-f"])
@@ -173,6 +176,13 @@ class Ceph:
 
     def _daemon(self, name: str, command: list[str | Path]) -> None:
         self._daemons[name] = Process(command, log=self.folder / f"{name}.out")
+
+    def client_files(self, folder: str) -> dict[str, bytes]:
+        """What a client on another host has in a folder there: `ceph.conf`, and its user's keyring."""
+        keyring = f"ceph.client.{USER}.keyring"
+        conf = f"[global]\nmon host = {self._monitor}\nkeyring = {folder}/{keyring}\n"
+        key = (self.folder / f"client.{USER}.keyring").read_bytes()
+        return {"ceph.conf": conf.encode(), keyring: key}
 
     def ceph(self, *arguments: str) -> str:
         """Run a `ceph` command as the administrator; fails with its output when it fails."""
