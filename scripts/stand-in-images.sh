@@ -7,7 +7,7 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 cache=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/moorage/images}
-packages=ca-certificates,python3,python3-venv,python3-pip,haproxy,redis-server,wget
+packages=ca-certificates,python3,python3-venv,python3-pip,haproxy,prometheus,redis-server,wget
 # As the Dockerfiles and deploy/docker-compose.yml name them.
 mapfile -t names < <({
   sed -n 's/^ARG PYTHON_IMAGE=//p' services/*/Dockerfile
@@ -22,6 +22,8 @@ make_root() {
     [[ ! -e $file ]] || hooks+=(--customize-hook="copy-in $file $(dirname "$file")")
   done
   hooks+=(--customize-hook='copy-in .venv/bin/nats-server /usr/local/bin')
+  # The user and the folder of Prometheus' own image.
+  hooks+=(--customize-hook='install -d -o 65534 -g 65534 "$1/prometheus"')
   echo "making a stand-in of ${names[*]}" >&2
   mmdebstrap --quiet --variant=minbase --dpkgopt=force-unsafe-io --include="$packages" "${hooks[@]}" bookworm "$1" - \
     < <(cat /etc/apt/sources.list.d/debian.sources 2>/dev/null || cat /etc/apt/sources.list)
@@ -46,3 +48,7 @@ image=$(docker import \
 for name in "${names[@]}"; do
   docker tag "$image" "$name"
 done
+# This one is named by its options alone.
+name=$(sed -nE 's/^ +image: (prom\/prometheus:.+)$/\1/p' deploy/docker-compose.yml)
+docker import --change 'ENTRYPOINT ["prometheus"]' --change 'USER 65534:65534' --change 'WORKDIR /prometheus' \
+  "$root" "$name" >/dev/null

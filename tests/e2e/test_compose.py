@@ -11,8 +11,9 @@ import ssl
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,12 @@ class Project:
         limit = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         self._files = [self.deploy / "docker-compose.yml", override]
         # On every interface of the engine's own network.
-        self._variables = {"MOORAGE_PUBLISH": "5000", "NOFILE": str(limit), "MOORAGE_REVISION": "v0-test"}
+        self._variables = {
+            "MOORAGE_PUBLISH": "5000",
+            "PROMETHEUS_PUBLISH": "9090",
+            "NOFILE": str(limit),
+            "MOORAGE_REVISION": "v0-test",
+        }
         self.use(old_compose())
         self.port = engine.publish(5000)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -154,6 +160,7 @@ async def test_a_registry_by_compose(engine: ContainerEngine, tmp_path: Path) ->
         project.use(new_compose())
         project.up(gateways=2, blobs=2)
     a_chunked_upload_goes_on_through_two_gateways_and_two_blob_services(project)
+    prometheus_sees_each_container_of_each_service(project)
     no_pull_fails_while_each_service_is_restarted_in_turn(project)
     the_balancer_ends_tls(project)
 
@@ -476,6 +483,26 @@ def what_stays_after_down(project: Project) -> Iterator[None]:
     with V2Client(project.url) as client:
         client.http.headers["Authorization"] = token  # issued before: the key is the same one
         client.assert_holds(repository, "1", image)
+
+
+def prometheus_sees_each_container_of_each_service(project: Project) -> None:
+    project.compose("--profile", "observability", "up", "-d", "prometheus")
+    url = f"http://127.0.0.1:{project.engine.publish(9090)}/api/v1"
+
+    def up() -> Counter[str]:
+        """How many containers of each service Prometheus reads."""
+        with suppress(httpx.HTTPError):
+            answer = httpx.get(f"{url}/query", params={"query": "up == 1"}, timeout=5)
+            if answer.status_code == 200:
+                return Counter(each["metric"]["job"] for each in answer.json()["data"]["result"])
+        return Counter()
+
+    expected = Counter({service: len(project.compose.containers(service)) for service in OURS})
+    wait_until(lambda: up() == expected, timeout=60, what=f"Prometheus reads {expected}")
+    groups = expect(httpx.get(f"{url}/rules", timeout=5), 200).json()["data"]["groups"]
+    assert {rule["health"] for group in groups for rule in group["rules"]} <= {"ok", "unknown"}
+    assert groups
+    project.compose("--profile", "observability", "rm", "-sf", "prometheus")
 
 
 def the_balancer_ends_tls(project: Project) -> None:
