@@ -44,7 +44,7 @@ class UploadWriter:
 
     @property
     def size(self) -> int:
-        """Bytes that are there; durable once the writer has been closed."""
+        """Bytes that are there; once the writer has been closed, for other processes too."""
         return self._file.size if self._file is not None else self._size
 
     async def receive(self, chunks: AsyncIterator[Block], *, length: int | None, limit: int) -> None:
@@ -114,7 +114,7 @@ class UploadWriter:
         self.ended = True
 
     async def close(self) -> None:
-        """Make durable what was received, and let go. If it raises, what was received is in doubt."""
+        """Leave what was received to whoever goes on. If it raises, what was received is in doubt."""
         if self._file is not None:
             await self._file.close()
 

@@ -4,8 +4,8 @@ An upload is known as long as both its `startedat` and its `data` are there; all
 any instance continues it. Calls on one upload run one after the other: in this process by a lock, between
 processes by the driver's hold on the file. Each names the offset that it believes the upload to be at.
 
-What an upload has survives this process. A loss of power may take an upload whole, as it was never promised
-to anybody but its sender: its folder is not synced (`StorageDriver.transient`), and what is in its file is.
+What an upload has survives this process. A loss of power may take an upload, or the end of it, which its
+sender has still: neither its folder nor its file is synced before the commit (`StorageDriver.transient`).
 
 A commit's steps, each durable before the next: the bytes, verified; the move to their address; the removal of
 the upload's folder. A crash between two of them leaves either an upload that can be committed again or a blob
@@ -107,7 +107,7 @@ class Uploads:
     async def append(
         self, key: UploadKey, offset: int, chunks: AsyncIterator[Block], *, length: int | None
     ) -> Upload:
-        """Append a stream; synced when this returns, and kept as far as it came when it does not.
+        """Append a stream, which another process finds when this returns, or as far as it came.
 
         Raises RegistryError SIZE_INVALID when the stream is not `length` bytes long or makes the upload
         larger than is allowed; the upload stays.
@@ -220,7 +220,7 @@ class Uploads:
         running = self._hashes.take(key)
         if running is None or running.offset > size:
             running = RunningHash(self._executor)
-        return UploadWriter(self._driver, key, file, size, running)
+        return UploadWriter(self._transient, key, file, size, running)
 
     async def _let_go(self, upload: UploadWriter) -> None:
         try:

@@ -356,7 +356,9 @@ class Upload(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
-    """Bytes stored. In the replies of Start and Append they survive the service; a loss of power may take the upload."""
+    """Bytes stored. In the replies of Start and Append they survive the service; a loss of power may take the upload or
+    the end of it.
+    """
     started_at: _builtins.str
     """RFC 3339, UTC."""
     @_builtins.property

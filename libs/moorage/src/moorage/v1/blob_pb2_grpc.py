@@ -433,7 +433,7 @@ class UploadsStub:
     upload. Half-closing the stream says that it is complete, so a caller that lost its own client cancels the call.
 
     A full storage is UNAVAILABLE with the detail "the storage is full", and any other failure of it UNAVAILABLE with "the
-    storage failed"; the upload stays, unless what failed is to make its bytes durable: then it is gone.
+    storage failed"; the upload stays, unless what failed is to keep its bytes: then it is gone.
     """
 
     def __init__(self, channel):
@@ -481,7 +481,7 @@ class UploadsServicer:
     upload. Half-closing the stream says that it is complete, so a caller that lost its own client cancels the call.
 
     A full storage is UNAVAILABLE with the detail "the storage is full", and any other failure of it UNAVAILABLE with "the
-    storage failed"; the upload stays, unless what failed is to make its bytes durable: then it is gone.
+    storage failed"; the upload stays, unless what failed is to keep its bytes: then it is gone.
     """
 
     def Start(self, request, context):
@@ -500,9 +500,10 @@ class UploadsServicer:
 
     def Append(self, request_iterator, context):
         """The first message is the header, those that follow are data; messages of 256 KiB to 1 MiB are the fastest. The data
-        are synced before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
-        is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize. The upload stays,
-        at the offset that Status tells; the detail of the former is {"length": <declared>, "offset": <bytes stored>}.
+        outlive the service once there is a reply. SIZE_INVALID if header.length is given and the data are not that long
+        (what is longer is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize.
+        The upload stays, at the offset that Status tells; the detail of the former is {"length": <declared>, "offset":
+        <bytes stored>}.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -573,7 +574,7 @@ class Uploads:
     upload. Half-closing the stream says that it is complete, so a caller that lost its own client cancels the call.
 
     A full storage is UNAVAILABLE with the detail "the storage is full", and any other failure of it UNAVAILABLE with "the
-    storage failed"; the upload stays, unless what failed is to make its bytes durable: then it is gone.
+    storage failed"; the upload stays, unless what failed is to keep its bytes: then it is gone.
     """
 
     @staticmethod

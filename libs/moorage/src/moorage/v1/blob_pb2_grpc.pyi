@@ -208,7 +208,7 @@ class UploadsStub:
     upload. Half-closing the stream says that it is complete, so a caller that lost its own client cancels the call.
 
     A full storage is UNAVAILABLE with the detail "the storage is full", and any other failure of it UNAVAILABLE with "the
-    storage failed"; the upload stays, unless what failed is to make its bytes durable: then it is gone.
+    storage failed"; the upload stays, unless what failed is to keep its bytes: then it is gone.
     """
 
     @_typing.overload
@@ -222,9 +222,10 @@ class UploadsStub:
     """
     Append: _grpc.StreamUnaryMultiCallable[_blob_pb2.AppendRequest, _blob_pb2.Upload]
     """The first message is the header, those that follow are data; messages of 256 KiB to 1 MiB are the fastest. The data
-    are synced before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
-    is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize. The upload stays,
-    at the offset that Status tells; the detail of the former is {"length": <declared>, "offset": <bytes stored>}.
+    outlive the service once there is a reply. SIZE_INVALID if header.length is given and the data are not that long
+    (what is longer is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize.
+    The upload stays, at the offset that Status tells; the detail of the former is {"length": <declared>, "offset":
+    <bytes stored>}.
     """
     Commit: _grpc.StreamUnaryMultiCallable[_blob_pb2.CommitUploadRequest, _blob_pb2.CommitUploadResponse]
     """Appends the stream's data (if any), verifies the digest and moves the content to its address. The upload is gone
@@ -248,7 +249,7 @@ class UploadsAsyncStub(UploadsStub):
     upload. Half-closing the stream says that it is complete, so a caller that lost its own client cancels the call.
 
     A full storage is UNAVAILABLE with the detail "the storage is full", and any other failure of it UNAVAILABLE with "the
-    storage failed"; the upload stays, unless what failed is to make its bytes durable: then it is gone.
+    storage failed"; the upload stays, unless what failed is to keep its bytes: then it is gone.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -259,9 +260,10 @@ class UploadsAsyncStub(UploadsStub):
     """
     Append: _aio.StreamUnaryMultiCallable[_blob_pb2.AppendRequest, _blob_pb2.Upload]  # type: ignore[assignment]
     """The first message is the header, those that follow are data; messages of 256 KiB to 1 MiB are the fastest. The data
-    are synced before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
-    is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize. The upload stays,
-    at the offset that Status tells; the detail of the former is {"length": <declared>, "offset": <bytes stored>}.
+    outlive the service once there is a reply. SIZE_INVALID if header.length is given and the data are not that long
+    (what is longer is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize.
+    The upload stays, at the offset that Status tells; the detail of the former is {"length": <declared>, "offset":
+    <bytes stored>}.
     """
     Commit: _aio.StreamUnaryMultiCallable[_blob_pb2.CommitUploadRequest, _blob_pb2.CommitUploadResponse]  # type: ignore[assignment]
     """Appends the stream's data (if any), verifies the digest and moves the content to its address. The upload is gone
@@ -284,7 +286,7 @@ class UploadsServicer(metaclass=_abc_1.ABCMeta):
     upload. Half-closing the stream says that it is complete, so a caller that lost its own client cancels the call.
 
     A full storage is UNAVAILABLE with the detail "the storage is full", and any other failure of it UNAVAILABLE with "the
-    storage failed"; the upload stays, unless what failed is to make its bytes durable: then it is gone.
+    storage failed"; the upload stays, unless what failed is to keep its bytes: then it is gone.
     """
 
     @_abc_1.abstractmethod
@@ -311,9 +313,10 @@ class UploadsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_blob_pb2.Upload, _abc.Awaitable[_blob_pb2.Upload]]:
         """The first message is the header, those that follow are data; messages of 256 KiB to 1 MiB are the fastest. The data
-        are synced before the reply. SIZE_INVALID if header.length is given and the data are not that long (what is longer
-        is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize. The upload stays,
-        at the offset that Status tells; the detail of the former is {"length": <declared>, "offset": <bytes stored>}.
+        outlive the service once there is a reply. SIZE_INVALID if header.length is given and the data are not that long
+        (what is longer is cut off there), or, with HTTP status 413, if the upload would grow over http.limits.uploadsize.
+        The upload stays, at the offset that Status tells; the detail of the former is {"length": <declared>, "offset":
+        <bytes stored>}.
         """
 
     @_abc_1.abstractmethod

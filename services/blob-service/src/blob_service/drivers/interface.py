@@ -223,9 +223,9 @@ class StorageDriver(ABC):
         """The same storage, for folders that may be gone after a loss of power: those of uploads.
 
         Through it a file's name, its folder, and that either was removed, need not be durable; nor does what
-        `put_content` stores. What a writer flushes, commits or closes is, if the name is still there. A file
-        is moved out of such a folder through the driver itself. It shares all that the driver has, and is
-        not closed.
+        `put_content` stores, and what a writer leaves without a flush or a commit. What it flushes or commits
+        is, if the name is still there, and where a file is moved to. It shares all that the driver has, and
+        is not closed.
         """
         return self
 

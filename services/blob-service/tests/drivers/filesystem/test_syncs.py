@@ -38,12 +38,12 @@ async def test_a_put_syncs_the_file_then_renames_then_syncs_the_folder(
     assert temporary.startswith("/a/b/link.")
     assert steps == [
         ("mkdir", "/a"),
-        ("sync", "/"),
         ("mkdir", "/a/b"),
-        ("sync", "/a"),
         ("sync", temporary),
         ("rename", "/a/b/link"),
         ("sync", "/a/b"),
+        ("sync", "/a"),
+        ("sync", "/"),
     ]
 
 
@@ -75,10 +75,10 @@ async def test_a_move_syncs_both_folders(filesystem: StorageDriver, system_calls
     await filesystem.move("/old/file", "/new/file")
     assert synced(system_calls) == [
         ("mkdir", "/new"),
-        ("sync", "/"),
         ("rename", "/new/file"),
         ("sync", "/new"),
         ("sync", "/old"),
+        ("sync", "/"),
     ]
 
 

@@ -86,7 +86,11 @@ class FilesystemDriver(StorageDriver):
             lambda: self._tree.open_to_write(path, append=append),
             discard=_close,
         )
-        return FilesystemWriter(self._pool, self._tree, path, descriptor, size, direct=self._direct)
+        # Of an empty file whose name need not be durable nothing need be.
+        clean = not append and not self._tree.durable
+        return FilesystemWriter(
+            self._pool, self._tree, path, descriptor, size, direct=self._direct, clean=clean
+        )
 
     async def stat(self, path: str) -> FileInfo:
         """See `StorageDriver.stat`."""

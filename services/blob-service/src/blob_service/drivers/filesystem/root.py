@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from blob_service.drivers.filesystem.failures import FileInTheWayError, LinkRefusedError
 from blob_service.drivers.filesystem.openat2 import CallMissingError, open_below
@@ -22,6 +23,14 @@ _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY
 # The root holds all that the registry has: nobody else reads it. Below it the modes are distribution's.
 ROOT_MODE = 0o750
 FOLDER_MODE = 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A folder that was made here, and the descriptor of its parent, which has to be synced."""
+
+    parent: int
+    path: str
 
 
 class Root:
@@ -44,34 +53,36 @@ class Root:
     def folder(self, path: str, *, create: bool = False, durable: bool = True) -> Iterator[int]:
         """A file descriptor of the folder at a driver path, open for the duration of the block.
 
-        With `create`, it and those above it are made if they are missing, and all of them are durable;
-        without `durable` all but the folder itself. The root is made in any case when it is what is asked
-        for. Raises FileNotFoundError (with `create`: when somebody deletes the folder meanwhile),
-        NotADirectoryError (with `create`: FileInTheWayError), LinkRefusedError, OSError.
+        With `create`, it and those above it are made if they are missing, and all of them are durable when
+        the block ends; without `durable` all but the folder itself. The root is made in any case when it is
+        what is asked for. Raises FileNotFoundError (with `create`: when somebody deletes the folder
+        meanwhile), NotADirectoryError (with `create`: FileInTheWayError), LinkRefusedError, OSError.
         """
         names = components(path)
+        made: list[_Made] = []
         descriptor = self._open_root(create or path == ROOT)
         try:
-            depth, descriptor = self._shortcut(descriptor, names, create)
+            depth, descriptor = self._shortcut(descriptor, path, names, create)
             for reached in range(depth + 1, len(names) + 1):
                 is_durable = durable or reached < len(names)
-                child = self._open_child(descriptor, names[:reached], create=create, durable=is_durable)
-                os.close(descriptor)
+                child = self._open_child(descriptor, names[:reached], made if is_durable else None, create)
+                if not (made and made[-1].parent == descriptor):
+                    os.close(descriptor)
                 descriptor = child
             yield descriptor
         finally:
-            os.close(descriptor)
+            if not (made and made[-1].parent == descriptor):
+                os.close(descriptor)
+            self._make_durable(made)
 
-    def _shortcut(self, root: int, names: tuple[str, ...], create: bool) -> tuple[int, int]:
+    def _shortcut(self, root: int, path: str, names: tuple[str, ...], create: bool) -> tuple[int, int]:
         """How many of `names` were taken in one step, and where that led; `root` is closed if any was.
 
         Raises FileNotFoundError. Every other error is left to the one who takes step by step.
         """
-        # What somebody makes at this moment may be found and not be durable.
-        if not self._has_openat2 or (create and self._making):
+        if not self._has_openat2:
             return 0, root
-        # With `create` mostly the last one is missing, or none.
-        for depth in (len(names), len(names) - 1) if create else (len(names),):
+        for depth in range(len(names), 1, -1) if create else (len(names),):
             if depth < 2:
                 break
             try:
@@ -85,6 +96,10 @@ class Root:
             except OSError:
                 break
             else:
+                if create and self._is_being_made(path):
+                    # What was found is perhaps not durable.
+                    os.close(descriptor)
+                    break
                 os.close(root)
                 return depth, descriptor
         return 0, root
@@ -98,18 +113,21 @@ class Root:
         _make_durable_folders(self._directory)
         return os.open(self._directory, _FOLDER_FLAGS)
 
-    def _open_child(self, parent: int, names: tuple[str, ...], *, create: bool, durable: bool) -> int:
+    def _open_child(self, parent: int, names: tuple[str, ...], made: list[_Made] | None, create: bool) -> int:
+        """Open the last of `names`, in its parent, or make it. `made` is for one that is to be durable."""
         name, path = names[-1], join(ROOT, "/".join(names))
         try:
             child = open_folder(parent, name, path)
         except FileNotFoundError:
             if not create:
                 raise
-            if durable:
-                self._make(parent, name, path)
-            else:
-                with suppress(FileExistsError):
-                    os.mkdir(name, FOLDER_MODE, dir_fd=parent)
+            if made is not None:
+                with self._lock:
+                    self._making[path] += 1
+                made.append(_Made(parent, path))
+            # If somebody else made it this moment, it is perhaps not yet durable: the sync covers both.
+            with suppress(FileExistsError):
+                os.mkdir(name, FOLDER_MODE, dir_fd=parent)
             return open_folder(parent, name, path)
         except NotADirectoryError as error:
             if not create:
@@ -123,19 +141,30 @@ class Root:
                 raise
         return child
 
-    def _make(self, parent: int, name: str, path: str) -> None:
-        with self._lock:
-            self._making[path] += 1
-        try:
-            # If somebody else made it this moment, it is perhaps not yet durable: the sync covers both.
-            with suppress(FileExistsError):
-                os.mkdir(name, FOLDER_MODE, dir_fd=parent)
-            sync_folder(parent)
-        finally:
-            with self._lock:
-                self._making[path] -= 1
-                if not self._making[path]:
-                    del self._making[path]
+    def _is_being_made(self, path: str) -> bool:
+        """Whether a folder on the way to `path`, or itself, is made at this moment."""
+        return any(path == each or path.startswith(f"{each}/") for each in list(self._making))
+
+    def _make_durable(self, made: list[_Made]) -> None:
+        """Sync where folders were made, the innermost first, and close.
+
+        By now the file for which they were made is durable as well. A file system with a journal has written
+        the folders with it, so that there is little left to do here.
+        """
+        failure: OSError | None = None
+        for each in reversed(made):
+            try:
+                sync_folder(each.parent)
+            except OSError as error:
+                failure = failure or error
+            finally:
+                os.close(each.parent)
+                with self._lock:
+                    self._making[each.path] -= 1
+                    if not self._making[each.path]:
+                        del self._making[each.path]
+        if failure is not None:
+            raise failure
 
 
 def sync_folder(descriptor: int) -> None:

@@ -46,12 +46,12 @@ class FileTree:
     def __init__(self, directory: str) -> None:
         self._root = Root(directory)
         # Whether names are made durable: see `StorageDriver.transient`.
-        self._durable = True
+        self.durable = True
 
     def transient(self) -> FileTree:
         """The same tree, in which the names in the folder of a file, and that folder, are not synced."""
         tree = copy(self)
-        tree._durable = False
+        tree.durable = False
         return tree
 
     def make_root(self) -> None:
@@ -77,7 +77,7 @@ class FileTree:
     def replace(self, path: str, content: bytes) -> None:
         """Put a file whole, durably, in place of what was there."""
         folder, name = _split_to_write(path)
-        self._in_folder(folder, lambda parent: _replace(parent, name, content, durable=self._durable))
+        self._in_folder(folder, lambda parent: _replace(parent, name, content, durable=self.durable))
 
     def open_to_write(self, path: str, *, append: bool) -> tuple[int, int]:
         """A descriptor of a file, locked for its one writer, and its size: 0 unless `append`.
@@ -92,7 +92,7 @@ class FileTree:
 
     def sync_folder_of(self, path: str) -> None:
         """Make durable that `path` is there. Raises FileNotFoundError if its folder is not."""
-        if not self._durable:
+        if not self.durable:
             return
         with self._root.folder(split(path)[0]) as parent:
             sync_folder(parent)
@@ -107,7 +107,7 @@ class FileTree:
                 sync_folder(parent)
 
     def rename(self, source: str, destination: str) -> None:
-        """Rename a file durably.
+        """Rename a file durably; that it is gone from where it was is not made durable if that is transient.
 
         Raises FileNotFoundError, NotADirectoryError, NotAFileError about the source.
         """
@@ -122,7 +122,7 @@ class FileTree:
                 with suppress(FileNotFoundError), self._root.folder(folder, create=True) as target:
                     os.rename(source_name, name, src_dir_fd=origin, dst_dir_fd=target)
                     sync_folder(target)
-                    if folder != source_folder:
+                    if self.durable and folder != source_folder:
                         sync_folder(origin)
                     return
             raise FolderUnstableError(folder)
@@ -132,7 +132,7 @@ class FileTree:
         folder, name = split(path)
         with self._root.folder(folder) as parent:
             _remove(parent, name)
-            if self._durable:
+            if self.durable:
                 sync_folder(parent)
 
     def stat(self, path: str) -> FileInfo:
@@ -187,7 +187,7 @@ class FileTree:
         for _ in range(_ATTEMPTS):
             with (
                 suppress(FileNotFoundError),
-                self._root.folder(path, create=True, durable=self._durable) as folder,
+                self._root.folder(path, create=True, durable=self.durable) as folder,
             ):
                 return call(folder)
         raise FolderUnstableError(path)
@@ -236,8 +236,9 @@ def _open_locked(parent: int, name: str, path: str, *, append: bool) -> tuple[in
         _lock(descriptor, path)
         # Whoever had the lock before may have deleted the file, or moved it to where nobody may write to it.
         _check_at(parent, name, descriptor)
-        if not append:
+        if not append and os.fstat(descriptor).st_size:
             os.ftruncate(descriptor, 0)
+            os.fdatasync(descriptor)
         # Only now: the size may have changed before the lock.
         return descriptor, os.fstat(descriptor).st_size
     except BaseException:

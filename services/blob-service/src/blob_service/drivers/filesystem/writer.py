@@ -20,8 +20,17 @@ class FilesystemWriter(FileWriter):
     """The one writer of a file: the open descriptor holds the file's lock until it is closed."""
 
     def __init__(
-        self, pool: ThreadPool, tree: FileTree, path: str, descriptor: int, size: int, *, direct: bool
+        self,
+        pool: ThreadPool,
+        tree: FileTree,
+        path: str,
+        descriptor: int,
+        size: int,
+        *,
+        direct: bool,
+        clean: bool = False,
     ) -> None:
+        """`clean`: there is nothing to sync until something is written."""
         self._pool = pool
         self._tree = tree
         self._path = path
@@ -31,6 +40,7 @@ class FilesystemWriter(FileWriter):
         self._appending = Appending(descriptor, direct=direct)
         self._turn = asyncio.Lock()
         self._committed = False
+        self._dirty = not clean
         self._name_is_durable = False
         # Set when a sync failed. The kernel may then have dropped what it could not write, and the next sync
         # would succeed without it: https://wiki.postgresql.org/wiki/Fsync_Errors
@@ -80,6 +90,7 @@ class FilesystemWriter(FileWriter):
         self._writable()
         if self._failure is not None:
             raise self._failure
+        self._dirty = True
         with self._storage_errors():
             while view:
                 written = self._appending.write(view, self._size)
@@ -90,11 +101,13 @@ class FilesystemWriter(FileWriter):
         descriptor = self._writable()
         if self._failure is not None:
             raise self._failure
-        try:
-            os.fdatasync(descriptor)
-        except OSError as error:
-            self._failure = storage_error(self._pool.driver, self._path, error)
-            raise self._failure from error
+        if self._dirty:
+            try:
+                os.fdatasync(descriptor)
+            except OSError as error:
+                self._failure = storage_error(self._pool.driver, self._path, error)
+                raise self._failure from error
+            self._dirty = False
         with self._storage_errors():
             check_linked(descriptor, self._path)
             if not self._name_is_durable:
@@ -108,9 +121,17 @@ class FilesystemWriter(FileWriter):
     def _close(self) -> None:
         try:
             if not self._committed:
-                self._sync()
+                self._leave()
         finally:
             self._release()
+
+    def _leave(self) -> None:
+        """What was written stays for whoever goes on: durably, unless the file is a transient one."""
+        if self._tree.durable or self._failure is not None:
+            self._sync()
+            return
+        with self._storage_errors():
+            check_linked(self._writable(), self._path)
 
     def _cancel(self) -> None:
         descriptor = self._writable()
