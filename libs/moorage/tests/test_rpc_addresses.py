@@ -12,7 +12,7 @@ import pytest
 from moorage.config import Configuration, ConfigurationError
 from moorage.rpc import Address, InvalidAddressError, RpcServer, open_channel, wait_until_serving
 from moorage.rpc.client import channel_options
-from moorage.rpc.discovery import following, resolve
+from moorage.rpc.discovery import NamedTarget, following, resolve
 from moorage.rpc.health import is_serving
 
 NAME = Address.parse("dns:///blob-service:5010")
@@ -179,6 +179,22 @@ async def test_a_channel_follows_a_service_that_was_away_for_long_to_its_new_add
         zone.answer = nowhere
         await server.stop(0)
     await channel.close(None)
+
+
+async def test_a_channel_stays_while_a_name_has_what_it_had_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moorage.rpc.discovery._INTERVAL", 0.01)
+    zone = Zone(found("10.0.0.2", "10.0.0.1"))
+    named = NamedTarget(NAME, zone)
+    following = asyncio.create_task(named.follow())
+    await zone.is_asked()
+    assert named.target() == "dns:///blob-service:5010"
+    zone.answer = found("::1")
+    await zone.is_asked()
+    assert named.target() == "ipv6:[::1]:5010"
+    zone.answer = found("10.0.0.1", "10.0.0.2")
+    await zone.is_asked()
+    assert named.target() == "ipv4:10.0.0.1:5010,10.0.0.2:5010"
+    following.cancel()
 
 
 def test_a_name_is_an_address_of_another_host(configured) -> None:

@@ -99,11 +99,12 @@ class NamedTarget:
     def __init__(self, address: Address, ask: Ask = resolve) -> None:
         self._address = address
         self._ask = ask
-        # Until DNS has answered here, gRPC may ask.
         self._target = address.target
+        # What DNS had last, as a target; "" for nothing, None before the first answer.
+        self._found: str | None = None
 
     def target(self) -> str:
-        """All addresses, as gRPC takes them."""
+        """All addresses, as gRPC takes them; the name, as long as they are those that it had at first."""
         return self._target
 
     async def follow(self) -> None:
@@ -112,9 +113,14 @@ class NamedTarget:
             await asyncio.get_running_loop().create_future()
 
     def _list(self, addresses: Sequence[Address]) -> None:
+        found = ""
         if addresses:
             family = "ipv6" if ":" in addresses[0].host else "ipv4"
-            self._target = f"{family}:{','.join(each.target for each in addresses)}"
+            found = f"{family}:{','.join(each.target for each in addresses)}"
+        # The first answer gRPC has as well, and streams begin with it: they need not move.
+        if found and self._found is not None:
+            self._target = found
+        self._found = found
 
 
 @dataclass(slots=True)
