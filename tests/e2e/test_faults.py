@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ import pytest
 
 from support.client import V2Client
 from support.images import Image, digest_of, make_image
+from support.processes import wait_until
 from support.registry import Stack
 
 # `make soak` sets 200.
@@ -57,6 +59,11 @@ def eventually(action: Callable[[], bool], *, timeout: float = 60) -> None:
         time.sleep(0.05)
 
 
+def answers(client: V2Client, digest: str) -> bool:
+    """Whether no service that a pull needs is away."""
+    return client.http.get(f"/v2/{REPOSITORY}/blobs/{digest}").status_code != 503
+
+
 def assert_no_torn_content(root: Path) -> None:
     """Every blob in the tree matches its digest, and every link holds a digest."""
     tree = root / "docker/registry/v2"
@@ -96,6 +103,8 @@ def test_what_was_acknowledged_survives_kill_9_at_random_moments_of_a_push(stack
 
         with V2Client(stack.url) as client:
             for digest in acknowledged[0]:
+                # Each process finds by itself that a service is back, up to two seconds later.
+                wait_until(partial(answers, client, digest), timeout=30, what=f"{victim} is found again")
                 assert digest_of(client.get_blob(REPOSITORY, digest)) == digest
             if acknowledged[1]:
                 client.assert_holds(REPOSITORY, pusher.tag, image)
