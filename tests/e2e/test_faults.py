@@ -7,7 +7,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -59,9 +59,9 @@ def eventually(action: Callable[[], bool], *, timeout: float = 60) -> None:
         time.sleep(0.05)
 
 
-def answers(client: V2Client, digest: str) -> bool:
-    """Whether no service that a pull needs is away."""
-    return client.http.get(f"/v2/{REPOSITORY}/blobs/{digest}").status_code != 503
+def answers(client: V2Client, paths: Iterable[str]) -> bool:
+    """Whether no service that these pulls need is away, for the gateway's process that this client has."""
+    return all(client.http.get(f"/v2/{REPOSITORY}/{path}").status_code != 503 for path in paths)
 
 
 def assert_no_torn_content(root: Path) -> None:
@@ -102,9 +102,10 @@ def test_what_was_acknowledged_survives_kill_9_at_random_moments_of_a_push(stack
         stack.wait_ready()
 
         with V2Client(stack.url) as client:
+            # Each process finds by itself that a service is back, up to two seconds later.
+            paths = ["manifests/none", *(f"blobs/{digest}" for digest in acknowledged[0])]
+            wait_until(partial(answers, client, paths), timeout=30, what=f"{victim} is found again")
             for digest in acknowledged[0]:
-                # Each process finds by itself that a service is back, up to two seconds later.
-                wait_until(partial(answers, client, digest), timeout=30, what=f"{victim} is found again")
                 assert digest_of(client.get_blob(REPOSITORY, digest)) == digest
             if acknowledged[1]:
                 client.assert_holds(REPOSITORY, pusher.tag, image)
