@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from api_gateway.clients.metadata import MetadataClient
 from api_gateway.clients.readiness import Readiness
+from moorage.errors import ErrorCode, RegistryError
 from moorage.rpc import Address, RpcServer, open_channel
+from moorage.v1 import common_pb2
 
 
 @pytest.fixture
@@ -42,3 +45,13 @@ async def test_a_service_that_stays_away_is_waited_for_once(address: Address) ->
     await channel.close(None)
     assert first >= 0.5
     assert second < 0.25
+
+
+async def test_a_link_waits_for_its_service_as_long_as_one_call_may_take(address: Address) -> None:
+    channel = open_channel(address)
+    client = MetadataClient(channel, timeout=2, grace=0.1)
+    async with asyncio.timeout(3.5):
+        with pytest.raises(RegistryError) as caught:
+            await client.link_blob("team/app", common_pb2.Descriptor(), [])
+    assert caught.value.code is ErrorCode.UNAVAILABLE
+    await channel.close(None)

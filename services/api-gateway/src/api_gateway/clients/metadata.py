@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -44,12 +45,13 @@ class MetadataClient:
         While the service is away this waits for it, as long as the deadline allows: without its link the
         client would have to send all of the blob again.
         """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._timeout
         await self._readiness.wait(self._timeout)
         request = metadata_pb2.LinkBlobRequest(repository=repository, descriptor=descriptor, aliases=aliases)
+        left = max(deadline - clock(), 0.0)
         with rpc_errors():
-            await self._stub.LinkBlob(
-                request, timeout=self._timeout, metadata=call_metadata(), wait_for_ready=True
-            )
+            await self._stub.LinkBlob(request, timeout=left, metadata=call_metadata(), wait_for_ready=True)
 
     async def mount_blob(self, repository: str, source: str, digest: str) -> common_pb2.Descriptor:
         """Link a blob of the source repository, which it gives."""
