@@ -27,7 +27,7 @@ FOLDER_MODE = 0o755
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A folder that was made here, and the descriptor of its parent, which has to be synced."""
+    """A folder that was made here, and a descriptor of its parent, which has to be synced."""
 
     parent: int
     path: str
@@ -66,13 +66,11 @@ class Root:
             for reached in range(depth + 1, len(names) + 1):
                 is_durable = durable or reached < len(names)
                 child = self._open_child(descriptor, names[:reached], made if is_durable else None, create)
-                if not (made and made[-1].parent == descriptor):
-                    os.close(descriptor)
+                os.close(descriptor)
                 descriptor = child
             yield descriptor
         finally:
-            if not (made and made[-1].parent == descriptor):
-                os.close(descriptor)
+            os.close(descriptor)
             self._make_durable(made)
 
     def _shortcut(self, root: int, path: str, names: tuple[str, ...], create: bool) -> tuple[int, int]:
@@ -82,9 +80,9 @@ class Root:
         """
         if not self._has_openat2:
             return 0, root
-        for depth in range(len(names), 1, -1) if create else (len(names),):
-            if depth < 2:
-                break
+        # Of one component there is nothing to shorten; without `create` all have to be there.
+        least = 2 if create else max(2, len(names))
+        for depth in range(len(names), least - 1, -1):
             try:
                 descriptor = open_below(root, names[:depth])
             except FileNotFoundError:
@@ -122,9 +120,9 @@ class Root:
             if not create:
                 raise
             if made is not None:
+                made.append(_Made(os.dup(parent), path))
                 with self._lock:
                     self._making[path] += 1
-                made.append(_Made(parent, path))
             # If somebody else made it this moment, it is perhaps not yet durable: the sync covers both.
             with suppress(FileExistsError):
                 os.mkdir(name, FOLDER_MODE, dir_fd=parent)

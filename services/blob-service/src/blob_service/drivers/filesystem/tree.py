@@ -236,14 +236,16 @@ def _open_locked(parent: int, name: str, path: str, *, append: bool) -> tuple[in
         _lock(descriptor, path)
         # Whoever had the lock before may have deleted the file, or moved it to where nobody may write to it.
         _check_at(parent, name, descriptor)
-        if not append and os.fstat(descriptor).st_size:
+        # Only now: the size may have changed before the lock.
+        size = os.fstat(descriptor).st_size
+        if size and not append:
             os.ftruncate(descriptor, 0)
             os.fdatasync(descriptor)
-        # Only now: the size may have changed before the lock.
-        return descriptor, os.fstat(descriptor).st_size
+            size = 0
     except BaseException:
         os.close(descriptor)
         raise
+    return descriptor, size
 
 
 def _lock(descriptor: int, path: str) -> None:
