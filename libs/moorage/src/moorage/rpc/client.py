@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
@@ -70,20 +70,22 @@ def open_channel(
     name in DNS, which `ask` looks up, is followed.
     """
     named = NamedTarget(address, ask) if address.discovered else None
-    target: Callable[[], str] = named.target if named else lambda: address.target
-    follow = named.follow if named else None
-    if security is None or address.path is not None:
-        options = channel_options(address)
-        if named is None:
-            return grpc.aio.insecure_channel(address.target, options=options)
-        return RenewingChannel(lambda: grpc.aio.insecure_channel(target(), options=options), target, follow)
-    # What is called is the name in the certificate, under whatever name the address was found.
-    options = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", identity(to)))
+    encrypted = security if address.path is None else None
+    if named is None and encrypted is None:
+        return grpc.aio.insecure_channel(address.target, options=channel_options(address))
 
     def make() -> Channel:
-        return grpc.aio.secure_channel(target(), security.channel_credentials(), options=options)
+        target = named.target() if named else address.target
+        if encrypted is None:
+            return grpc.aio.insecure_channel(target, options=channel_options(address))
+        # What is called is the name in the certificate, under whatever name the address was found.
+        options = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", identity(to)))
+        return grpc.aio.secure_channel(target, encrypted.channel_credentials(), options=options)
 
-    return RenewingChannel(make, lambda: (security.generation, target()), follow)
+    def generation() -> Hashable:
+        return named and named.target(), encrypted and encrypted.generation
+
+    return RenewingChannel(make, generation, named.follow if named else None)
 
 
 def channel_options(address: Address) -> tuple[tuple[str, int | str], ...]:
