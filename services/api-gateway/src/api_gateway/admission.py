@@ -5,12 +5,12 @@ from __future__ import annotations
 from api_gateway.forwarded import Trust
 from api_gateway.limitmemory import LimitMemory, client_of
 from api_gateway.limits import refused
-from api_gateway.refusal import RETRY_AFTER, RefusalError, last_answer
+from api_gateway.refusal import RefusalError, last_answer, retry_after
 from moorage.config.limits import Limits
 from moorage.errors import ErrorCode, RegistryError
 
 # Seconds after which one that was turned away may come again.
-_AGAIN = [(RETRY_AFTER, b"5")]
+_AGAIN = [retry_after(5)]
 
 _TOO_MANY = last_answer(
     RefusalError.wrap(RegistryError(ErrorCode.UNAVAILABLE, "too many connections"), _AGAIN)

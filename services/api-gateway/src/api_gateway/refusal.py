@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from api_gateway.headers import HeaderList
+from api_gateway.headers import HeaderList, field
 from moorage.errors import RegistryError
 
 # Seconds after which a client may try again when a service was not there: it is back at once, or for long
 # not.
-_RETRY_SECONDS = b"1"
+_RETRY_SECONDS = 1
 
-RETRY_AFTER = b"retry-after"
+_RETRY_AFTER = b"retry-after"
 
 
 class RefusalError(RegistryError):
@@ -34,9 +34,14 @@ def envelope_headers(error: RegistryError) -> HeaderList:
     """The fields of an error's answer, without its length."""
     headers: HeaderList = [(b"content-type", b"application/json")]
     own = error.headers if isinstance(error, RefusalError) else []
-    if error.http_status == 503 and not any(name == RETRY_AFTER for name, _ in own):
-        headers.append((RETRY_AFTER, _RETRY_SECONDS))
+    if error.http_status == 503 and not any(name == _RETRY_AFTER for name, _ in own):
+        headers.append(retry_after(_RETRY_SECONDS))
     return headers + own
+
+
+def retry_after(seconds: int) -> tuple[bytes, bytes]:
+    """The field that says when to come again."""
+    return field(_RETRY_AFTER, str(seconds))
 
 
 def last_answer(error: RegistryError, headers: Iterable[tuple[bytes, bytes]] = ()) -> bytes:

@@ -13,11 +13,10 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api_gateway.headers import field
 from api_gateway.limitmemory import SETS, WAYS, LimitMemory, client_of
 from api_gateway.limits import refused
 from api_gateway.record import RECORD_KEY
-from api_gateway.refusal import RefusalError
+from api_gateway.refusal import RefusalError, retry_after
 from moorage.config.limits import Limits
 from moorage.errors import ErrorCode, RegistryError
 
@@ -70,5 +69,5 @@ class RequestLimit:
             if client and (wait := self._buckets.take(client)):
                 refused("requestrate", client)
                 error = RegistryError(ErrorCode.TOOMANYREQUESTS)
-                raise RefusalError.wrap(error, [field(b"retry-after", str(math.ceil(wait)))])
+                raise RefusalError.wrap(error, [retry_after(math.ceil(wait))])
         await self._app(scope, receive, send)

@@ -22,7 +22,7 @@ from api_gateway.access.htpasswd.attempts import TooManyFailuresError
 from api_gateway.answering import AnsweringRoute, Exchange
 from api_gateway.headers import HeaderList, field
 from api_gateway.openroute import OpenRoute
-from api_gateway.refusal import RefusalError
+from api_gateway.refusal import RefusalError, retry_after
 from api_gateway.request import Request
 from api_gateway.tokens.forms import PASSWORD, MalformedFormError, basic_credentials, parse_form
 from api_gateway.tokens.keys import KeyRing
@@ -142,7 +142,9 @@ class TokenRoute(_OwnRoute, because="it looks at passwords and refresh tokens it
             refusal = RegistryError(ErrorCode.UNAUTHORIZED, message=message)
             raise RefusalError.wrap(refusal, [self._challenge]) from error
         except TooManyFailuresError as error:
-            raise RefusalError.wrap(RegistryError(ErrorCode.TOOMANYREQUESTS), _after(error)) from error
+            raise RefusalError.wrap(
+                RegistryError(ErrorCode.TOOMANYREQUESTS), [retry_after(error.seconds)]
+            ) from error
         refreshing = (request.query("offline_token") or "").lower() in {"true", "1"}
         issued = self._tokens.issue(user, scopes, grant=grant, refreshing=refreshing)
         await self._respond(request, user, issued)
@@ -175,7 +177,7 @@ class TokenRoute(_OwnRoute, because="it looks at passwords and refresh tokens it
                 ErrorCode.TOOMANYREQUESTS.message,
                 code=ErrorCode.TOOMANYREQUESTS,
                 status=429,
-                headers=_after(error),
+                headers=[retry_after(error.seconds)],
             ) from error
         issued = self._tokens.issue(
             user, form.scopes, grant=form.grant, refreshing=form.offline and by_password
@@ -225,7 +227,3 @@ async def _form_body(request: Request) -> bytes:
 
 def _bad_request(error: str, message: str) -> OAuthRefusalError:
     return OAuthRefusalError(error, message, code=ErrorCode.UNSUPPORTED, status=400)
-
-
-def _after(error: TooManyFailuresError) -> HeaderList:
-    return [field(b"retry-after", str(error.seconds))]

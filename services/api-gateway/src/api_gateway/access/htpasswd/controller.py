@@ -12,8 +12,7 @@ from api_gateway.access.htpasswd.attempts import TooManyFailuresError
 from api_gateway.access.htpasswd.file import KEY, load_users, provide
 from api_gateway.access.htpasswd.passwords import Passwords, WrongPasswordError, passwords_in
 from api_gateway.access.interface import AccessRecord, ChallengeError, Grant
-from api_gateway.headers import field
-from api_gateway.refusal import RefusalError
+from api_gateway.refusal import RefusalError, retry_after
 from moorage.config.auth import HTPasswd
 from moorage.errors import ErrorCode, RegistryError
 
@@ -42,7 +41,7 @@ class HTPasswdController:
             raise ChallengeError(self._challenge, records, str(error)) from None
         except TooManyFailuresError as error:
             failed = RegistryError(ErrorCode.TOOMANYREQUESTS, message="too many wrong passwords")
-            raise RefusalError.wrap(failed, [field(b"retry-after", str(error.seconds))]) from None
+            raise RefusalError.wrap(failed, [retry_after(error.seconds)]) from None
 
 
 def check_htpasswd(config: HTPasswd) -> None:

@@ -22,7 +22,7 @@ from api_gateway.access.htpasswd.pool import CrowdedError, FairPool
 from api_gateway.access.interface import Grant
 from api_gateway.access.reloading import reloading
 from api_gateway.metrics import LOGIN_FAILURES
-from api_gateway.refusal import RefusalError
+from api_gateway.refusal import RefusalError, retry_after
 from moorage.config.failures import Failures
 from moorage.errors import ErrorCode, RegistryError
 
@@ -107,7 +107,7 @@ class Passwords:
             crowded = RegistryError(
                 ErrorCode.TOOMANYREQUESTS, message="too many passwords wait to be checked; try again"
             )
-            raise RefusalError.wrap(crowded, [(b"retry-after", b"1")]) from None
+            raise RefusalError.wrap(crowded, [retry_after(1)]) from None
 
     def _begin(self, client: str, user: bytes) -> None:
         try:
