@@ -50,5 +50,7 @@ for name in "${names[@]}"; do
 done
 # This one is named by its options alone.
 name=$(sed -nE 's/^ +image: (prom\/prometheus:.+)$/\1/p' deploy/docker-compose.yml)
-docker import --change 'ENTRYPOINT ["prometheus"]' --change 'USER 65534:65534' --change 'WORKDIR /prometheus' \
-  "$root" "$name" >/dev/null
+container=$(docker create "$image")
+docker commit --change 'ENTRYPOINT ["prometheus"]' --change 'CMD []' --change 'USER 65534:65534' \
+  --change 'WORKDIR /prometheus' "$container" "$name" >/dev/null
+docker rm "$container" >/dev/null

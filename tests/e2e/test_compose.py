@@ -27,8 +27,8 @@ import yaml
 from moorage.config import load
 from support.client import V2Client, expect
 from support.containers import HOST, Compose, ContainerEngine, new_compose, old_compose
-from support.engine import skopeo_copy
-from support.images import Image, digest_of, make_image, write_oci_layout
+from support.engine import load_image
+from support.images import Image, digest_of, make_image
 from support.processes import free_port, required, run, wait_until
 from support.subscriber import Subscriber
 
@@ -260,9 +260,7 @@ def docker_logs_in_pushes_and_pulls_and_nobody_does_without_a_password(
     address = "127.0.0.1:5000"  # where the engine, in its own network, sees the published port
     name = f"{address}/{repository}:1"
     docker = project.engine.client(tmp_path / "docker")
-    layout = write_oci_layout(tmp_path / "source", {"one": make_image(700, (3000, 200_000))})
-    skopeo_copy(f"oci:{layout}:one", f"docker-archive:{tmp_path}/image.tar:{name}")
-    docker("load", "-i", tmp_path / "image.tar")
+    load_image(docker, make_image(700, (3000, 200_000)), tmp_path, name)
     with pytest.raises(AssertionError, match=r"unauthorized|denied|no basic auth"):
         docker("push", name)
     with pytest.raises(AssertionError, match=r"unauthorized|denied"):

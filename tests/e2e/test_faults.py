@@ -7,7 +7,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -50,13 +50,6 @@ class Pusher:
 
     def close(self) -> None:
         self._client.close()
-
-
-def eventually(action: Callable[[], bool], *, timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not action():
-        assert time.monotonic() < deadline, "the push does not succeed when repeated"
-        time.sleep(0.05)
 
 
 def answers(client: V2Client, paths: Iterable[str]) -> bool:
@@ -113,7 +106,7 @@ def test_what_was_acknowledged_survives_kill_9_at_random_moments_of_a_push(stack
             answer = client.get_manifest(REPOSITORY, pusher.tag)
             if answer.status_code == 200:
                 assert digest_of(answer.content) == answer.headers["docker-content-digest"]
-            eventually(pusher.push)
+            wait_until(pusher.push, timeout=60, what="the push succeeds when it is repeated")
             client.assert_holds(REPOSITORY, pusher.tag, image)
         pusher.close()
     assert_no_torn_content(stack.root)

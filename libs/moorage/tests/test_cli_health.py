@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -62,9 +61,7 @@ async def test_the_answer_is_json_for_programs(metadata: tuple[RpcServer, str]) 
 
 
 async def test_a_service_with_a_name_is_asked_on_this_host() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    address = f"dns:///nobody-knows.invalid:{port}"
+    address = f"dns:///nobody-knows.invalid:{free_port()}"
     server = RpcServer(Address.parse(address))
     await server.start()
     await server.serving(True)

@@ -14,12 +14,13 @@ from moorage.rpc import Address, InvalidAddressError, RpcServer, open_channel, w
 from moorage.rpc.client import channel_options
 from moorage.rpc.discovery import NamedTarget, following, resolve
 from moorage.rpc.health import is_serving
+from support.processes import free_port
 
 NAME = Address.parse("dns:///blob-service:5010")
 
 
-def found(*hosts: str) -> tuple[Address, ...]:
-    return tuple(Address(host=host, port=5010, name="blob-service") for host in hosts)
+def found(*hosts: str, port: int = 5010) -> tuple[Address, ...]:
+    return tuple(Address(host=host, port=port, name="blob-service") for host in hosts)
 
 
 class Zone:
@@ -136,8 +137,7 @@ async def test_nothing_is_asked_without_a_name() -> None:
 
 
 async def test_a_service_with_a_name_listens_on_every_interface_and_is_found_by_it() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     address = Address.parse(f"dns:///localhost:{port}")
     server = RpcServer(address)
     await server.start()
@@ -156,21 +156,16 @@ async def test_a_channel_follows_a_service_that_was_away_for_long_to_its_new_add
 ) -> None:
     monkeypatch.setattr("moorage.rpc.discovery._INTERVAL", 0.01)
     monkeypatch.setattr("moorage.rpc.discovery._RETRY", 0.01)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-
-    def at(host: str) -> tuple[Address, ...]:
-        return (Address(host=host, port=port, name="metadata-service"),)
-
+    port = free_port()
     nowhere = socket.gaierror("nothing")
     zone = Zone(nowhere)
-    channel = open_channel(Address.parse(f"dns:///metadata-service:{port}"), ask=zone)
+    channel = open_channel(Address.parse(f"dns:///blob-service:{port}"), ask=zone)
     assert not await is_serving(channel, timeout=0.2)
     for host in ("127.0.0.1", "127.0.0.2"):
         server = RpcServer(Address(host=host, port=port))
         await server.start()
         await server.serving(True)
-        zone.answer = at(host)
+        zone.answer = found(host, port=port)
         await zone.is_asked()
         async with asyncio.timeout(5):
             while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:

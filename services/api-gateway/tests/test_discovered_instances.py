@@ -12,6 +12,7 @@ from api_gateway.clients.instances import BlobInstances
 from moorage.config.services import Services
 from moorage.errors import ErrorCode, RegistryError
 from moorage.rpc import Address, RpcServer
+from support.processes import free_port
 
 KEYS = [f"upload-{number}" for number in range(60)]
 
@@ -20,8 +21,7 @@ class Zone:
     """A port, and the addresses of the loopback network at which an instance listens."""
 
     def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.servers: dict[str, RpcServer] = {}
         self.listed: list[str] = []
 

@@ -9,6 +9,7 @@ import pytest
 from blob_service.cancellation import run_to_completion
 from blob_service.concurrency import CALLS_AT_ONCE, gather_bounded
 from blob_service.streams import read_ahead
+from support.atonce import AtOnce
 
 
 async def test_work_is_completed_though_its_caller_is_cancelled_twice() -> None:
@@ -89,18 +90,15 @@ async def test_an_error_of_the_source_comes_after_what_came_before_it() -> None:
 
 
 async def test_calls_are_bounded_and_keep_their_order() -> None:
-    running = highest = 0
+    at_once = AtOnce()
 
     async def call(number: int) -> int:
-        nonlocal running, highest
-        running += 1
-        highest = max(highest, running)
-        await asyncio.sleep(0.001)
-        running -= 1
+        with at_once:
+            await asyncio.sleep(0.001)
         return number * 2
 
     assert await gather_bounded(call, range(100)) == [number * 2 for number in range(100)]
-    assert highest == CALLS_AT_ONCE
+    assert at_once.most == CALLS_AT_ONCE
 
 
 async def test_the_first_error_ends_the_other_calls() -> None:

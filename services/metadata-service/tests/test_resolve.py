@@ -9,6 +9,7 @@ import pytest
 from blob_service.drivers.interface import StorageError
 from moorage.digest import Digest
 from moorage.v1 import metadata_pb2
+from support.atonce import AtOnce
 
 UNKNOWN = "sha256:" + "0" * 64
 
@@ -126,14 +127,11 @@ async def test_answers_that_the_reply_has_no_room_for_are_postponed_and_fit_alon
 
 
 async def test_queries_run_together_but_not_all_of_them(stack, hooked, blob_of) -> None:
-    running, most = 0, 0
+    at_once = AtOnce()
 
     async def count(_path: str) -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0.005)
-        running -= 1
+        with at_once:
+            await asyncio.sleep(0.005)
 
     storage = hooked(ignore)
     registry = await stack.registry(storage)
@@ -143,4 +141,4 @@ async def test_queries_run_together_but_not_all_of_them(stack, hooked, blob_of) 
     others = [str(Digest.of(b"%d" % number)) for number in range(99)]
     answers = await gateway.resolve(*[blob_of("team/app", each) for each in (layer, *others)])
     assert [each.HasField("blob") for each in answers] == [True, *[False] * 99]
-    assert 2 <= most <= 16
+    assert 2 <= at_once.most <= 16

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
 from blob_service.drivers.errors import DriverError, PathNotFoundError
 from blob_service.drivers.s3.driver import S3Driver
+from support.atonce import AtOnce
 
 MIB = 1 << 20
 CONTENT = random.Random(8).randbytes(17 * MIB + 99)
@@ -50,21 +52,16 @@ async def test_no_more_parts_are_copied_at_once_than_is_allowed(
         multipartcopythresholdsize=0, multipartcopychunksize=5 * MIB, multipartcopymaxconcurrency=2
     )
     await stream(driver, "/data")
-    running, most = 0, 0
+    at_once = AtOnce()
     make = driver._bucket.requests.make
 
     async def counted(operation: str, *args: Any, **options: Any) -> Any:
-        nonlocal running, most
-        running += operation == "UploadPartCopy"
-        most = max(most, running)
-        try:
+        with at_once if operation == "UploadPartCopy" else nullcontext():
             return await make(operation, *args, **options)
-        finally:
-            running -= operation == "UploadPartCopy"
 
     monkeypatch.setattr(driver._bucket.requests, "make", counted)
     await driver.move("/data", "/moved")
-    assert most == 2
+    assert at_once.most == 2
 
 
 async def test_a_copy_that_fails_leaves_both_places_as_they_were(
