@@ -49,7 +49,10 @@ class IncomingContent(Protocol):
         ...
 
     async def publish(self, destination: str) -> None:
-        """Make it durable and move it to `destination`, in place of what is there."""
+        """Make it durable and move it to `destination`, in place of what is there.
+
+        Like `discard`, it awaits calls of the driver only.
+        """
         ...
 
     async def discard(self) -> None:
@@ -163,10 +166,9 @@ class Blobs:
         if expected is not None and not await self._matches(content, canonical, expected):
             raise digest_mismatch(expected)
         async with self._storing.hold(canonical):
-            info = await self._find(canonical)
+            placed = await self._driver.together(lambda: self._put_new(canonical, content))
             # What is there is read, not trusted: a blob that a crash of another registry tore heals here.
-            there = info is not None and info.size == len(content)
-            if not there or await self._content(canonical) is None:
+            if not placed and await self._content(canonical) is None:
                 await self._driver.put_content(blob_data(canonical), content)
         return Blob(canonical, len(content))
 
@@ -177,11 +179,7 @@ class Blobs:
         left when it was interrupted, and the content takes its place.
         """
         async with self._storing.hold(canonical):
-            info = await self._find(canonical)
-            if info is not None and info.size == content.size:
-                await content.discard()
-            else:
-                await content.publish(blob_data(canonical))
+            await self._driver.together(lambda: self._take(content, canonical))
         return Blob(canonical, content.size)
 
     async def delete(self, digest: Digest) -> None:
@@ -213,6 +211,21 @@ class Blobs:
             return await self._driver.list(folder, after=after)
         except PathNotFoundError:
             return []
+
+    async def _put_new(self, canonical: Digest, content: bytes) -> bool:
+        """Store a small blob, unless something of its size is there: then False."""
+        info = await self._find(canonical)
+        if info is not None and info.size == len(content):
+            return False
+        await self._driver.put_content(blob_data(canonical), content)
+        return True
+
+    async def _take(self, content: IncomingContent, canonical: Digest) -> None:
+        info = await self._find(canonical)
+        if info is not None and info.size == content.size:
+            await content.discard()
+        else:
+            await content.publish(blob_data(canonical))
 
     async def _find(self, digest: Digest) -> FileInfo | None:
         try:

@@ -73,8 +73,12 @@ class Objects:
         _check_paths([path for path, _ in objects])
         if any(len(content) > MAX_OBJECT_BYTES for _, content in objects):
             raise _too_large(MAX_OBJECT_BYTES)
-        for path, content in objects:
-            await self._driver.put_content(path, content)
+
+        async def put_each() -> None:
+            for path, content in objects:
+                await self._driver.put_content(path, content)
+
+        await self._driver.together(put_each)
 
     async def stat(self, paths: Sequence[str]) -> list[FileInfo | None]:
         """What is at each path, in the order of the request."""
@@ -110,12 +114,16 @@ class Objects:
         """Remove each path, recursively and durably, one after the other; returns those that were there."""
         _check_paths(paths)
         deleted = []
-        for path in paths:
-            try:
-                await self._driver.delete(path)
-            except PathNotFoundError:
-                continue
-            deleted.append(path)
+
+        async def delete_each() -> None:
+            for path in paths:
+                try:
+                    await self._driver.delete(path)
+                except PathNotFoundError:
+                    continue
+                deleted.append(path)
+
+        await self._driver.together(delete_each)
         return deleted
 
 

@@ -38,7 +38,7 @@ from blob_service.hashing import RunningHash, RunningHashes
 from blob_service.layout import UploadKey, upload_data, upload_folder, upload_started_at
 from blob_service.metrics import UPLOADS_OPEN
 from blob_service.streams import Block
-from blob_service.upload_writer import UploadWriter
+from blob_service.upload_writer import UploadWriter, remove_upload
 from moorage.digest import Digest
 from moorage.errors import ErrorCode, RegistryError
 from moorage.locks import KeyedLocks, LockTimeoutError
@@ -89,13 +89,7 @@ class Uploads:
     async def start(self, key: UploadKey, algorithm: str) -> Upload:
         """Start the upload of a new key. `algorithm` is what its digest will be of, as far as is known."""
         started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        await self._transient.put_content(upload_started_at(key), started_at.encode())
-        try:
-            async with await self._transient.writer(upload_data(key)):
-                pass
-        except StorageError:
-            await self._remove(key)
-            raise
+        await self._transient.together(lambda: self._create(key, started_at))
         self._hashes.put(key, RunningHash(self._executor, [algorithm]))
         return Upload(key, 0, started_at)
 
@@ -112,10 +106,9 @@ class Uploads:
         Raises RegistryError SIZE_INVALID when the stream is not `length` bytes long or makes the upload
         larger than is allowed; the upload stays.
         """
-        started_at = await self._started_at(key)
         async with self._hold(key, offset) as upload:
             await upload.receive(chunks, length=length, limit=self._size_limit)
-        return Upload(key, upload.size, started_at)
+        return Upload(key, upload.size, upload.started_at)
 
     async def commit(
         self,
@@ -132,20 +125,18 @@ class Uploads:
         content does not have the provisional digest: then the upload is gone and nothing is stored; and as
         `append` does, the upload staying.
         """
-        await self._started_at(key)
         async with self._hold(key, offset) as upload:
             await upload.receive(chunks, length=length, limit=self._size_limit)
             await upload.catch_up(provisional.algorithm, self._executor)
             if upload.running.digest(provisional.algorithm) != provisional:
-                await run_to_completion(self._drop(upload))
+                await run_to_completion(self._transient.together(upload.discard))
                 raise digest_mismatch(provisional)
-            return await run_to_completion(self._publish(upload))
+            return await run_to_completion(self._blobs.adopt(upload, upload.running.digest()))
 
     async def cancel(self, key: UploadKey, offset: int) -> None:
         """Drop an upload and its data."""
-        await self._started_at(key)
         async with self._hold(key, offset) as upload:
-            await run_to_completion(self._drop(upload))
+            await run_to_completion(self._transient.together(upload.discard))
 
     async def purge(self, key: UploadKey, abandoned: Callable[[int | None], Awaitable[bool]]) -> bool:
         """Remove all of an upload's folder if it is `abandoned`; false if a call has it, here or elsewhere.
@@ -175,14 +166,14 @@ class Uploads:
             await file.cancel()
         await self._driver.delete(upload_folder(key))
 
-    async def _publish(self, upload: UploadWriter) -> Blob:
-        blob = await self._blobs.adopt(upload, upload.running.digest())
-        await self._remove(upload.key)
-        return blob
-
-    async def _drop(self, upload: UploadWriter) -> None:
-        await upload.discard()
-        await self._remove(upload.key)
+    async def _create(self, key: UploadKey, started_at: str) -> None:
+        await self._transient.put_content(upload_started_at(key), started_at.encode())
+        try:
+            async with await self._transient.writer(upload_data(key)):
+                pass
+        except StorageError:
+            await remove_upload(self._transient, key)
+            raise
 
     @asynccontextmanager
     async def _hold(self, key: UploadKey, offset: int) -> AsyncIterator[UploadWriter]:
@@ -205,45 +196,44 @@ class Uploads:
             raise _elsewhere(await self._stored(key)) from error
 
     async def _open(self, key: UploadKey, offset: int) -> UploadWriter:
-        file: FileWriter | None
+        upload = UploadWriter(self._transient, key, self._executor)
         try:
-            file = await self._transient.writer(upload_data(key), append=True)
-            size = file.size
-        except WriterBusyError as error:
-            raise _elsewhere(await self._stored(key)) from error
-        except PathNotFoundError:
-            file, size = None, await self._stored(key)
-        if size != offset:
-            if file is not None:
-                await run_to_completion(file.close())
-            raise _elsewhere(size)
+            await self._transient.together(lambda: self._look_up(upload, offset))
+        except BaseException:
+            await run_to_completion(upload.close())
+            raise
         running = self._hashes.take(key)
-        if running is None or running.offset > size:
-            running = RunningHash(self._executor)
-        return UploadWriter(self._transient, key, file, size, running)
+        if running is not None and running.offset <= upload.size:
+            upload.running = running
+        return upload
+
+    async def _look_up(self, upload: UploadWriter, offset: int) -> None:
+        upload.started_at = await self._started_at(upload.key)
+        try:
+            await upload.open()
+        except WriterBusyError as error:
+            raise _elsewhere(await self._stored(upload.key)) from error
+        except PathNotFoundError:
+            upload.hold_complete(await self._stored(upload.key))
+        if upload.size != offset:
+            raise _elsewhere(upload.size)
 
     async def _let_go(self, upload: UploadWriter) -> None:
+        if upload.ended:
+            return
         try:
-            await upload.close()
+            await self._transient.together(upload.leave)
         except (PathNotFoundError, WriterBusyError):
             # It was removed meanwhile, or another process went on with it: there is nothing here to drop.
             raise
         except StorageError:
-            # Storage may hold anything now, and would perhaps say next time that all is well.
-            log.exception("an upload is dropped: its bytes could not be made durable", upload=upload.key.id)
-            await self._remove(upload.key)
+            if upload.in_doubt:
+                # Storage may hold anything now, and would perhaps say next time that all is well.
+                log.exception("an upload is dropped: its bytes could not be kept", upload=upload.key.id)
+                await remove_upload(self._transient, upload.key)
             raise
-        if not upload.ended and upload.running.offset <= upload.size:
+        if upload.running.offset <= upload.size:
             self._hashes.put(upload.key, upload.running)
-
-    async def _remove(self, key: UploadKey) -> None:
-        """Remove an upload's folder. Its data are gone or void, so that a failure is only litter."""
-        try:
-            await self._transient.delete(upload_folder(key))
-        except PathNotFoundError:
-            return
-        except StorageError as error:
-            log.warning("an upload's folder could not be removed", upload=key.id, error=str(error))
 
     async def _started_at(self, key: UploadKey) -> str:
         try:

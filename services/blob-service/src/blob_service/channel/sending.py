@@ -103,7 +103,7 @@ class Sending:
     async def _send_part(self, part: _Part, reader: BlobReader) -> None:
         head = part.head
         async with aclosing(read_ahead(reader)) as chunks:
-            async for chunk in chunks:
+            async for chunk, _ in chunks:
                 await self._start()
                 await self._client.send(head, chunk)
                 head = b""

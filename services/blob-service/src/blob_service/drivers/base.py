@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import builtins
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
+from contextvars import ContextVar
 from copy import copy
 from functools import cache
 from time import perf_counter
@@ -45,6 +46,10 @@ STORAGE_ACTION_SECONDS = Histogram(
 
 _log = structlog.get_logger(__name__)
 
+# Whose turn the calls have that are made here: that of the work that they are part of.
+_turn_of: ContextVar[object | None] = ContextVar("turn_of", default=None)
+_NO_TURN: AbstractAsyncContextManager[Any] = nullcontext()
+
 
 @cache
 def _seconds_of(driver: str, action: str) -> Histogram:
@@ -77,6 +82,23 @@ class BoundedDriver(StorageDriver):
         driver = copy(self)
         driver._backend = self._backend.transient
         return driver
+
+    async def together(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """See `StorageDriver.together`: it takes one turn, and its calls none of their own."""
+
+        async def counted() -> _T:
+            token = _turn_of.set(self._turns)
+            try:
+                return await work()
+            finally:
+                _turn_of.reset(token)
+
+        async with self._turn():
+            with self._named_errors:
+                return await self._backend.together(counted)
+
+    def _turn(self) -> AbstractAsyncContextManager[Any]:
+        return _NO_TURN if _turn_of.get() is self._turns else self._turns
 
     async def get_content(self, path: str) -> bytes:
         """See `StorageDriver.get_content`."""
@@ -207,7 +229,7 @@ class BoundedDriver(StorageDriver):
         started = perf_counter()
         error: BaseException | None = None
         try:
-            async with self._turns:
+            async with self._turn():
                 with self._named_errors:
                     return await operation(*args, **kwargs)
         except BaseException as caught:

@@ -16,11 +16,11 @@ call names. Source of the contract: distribution's `registry/storage/driver` pac
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from blob_service.drivers.errors import (
     DriverError,
@@ -52,6 +52,8 @@ __all__ = [
     "WriterBusyError",
     "WriterClosedError",
 ]
+
+_T = TypeVar("_T")
 
 # The most bytes that a reader hands out at once.
 CHUNK_SIZE = 1 << 20
@@ -228,6 +230,15 @@ class StorageDriver(ABC):
         is not closed.
         """
         return self
+
+    async def together(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Run `work`, whose calls of this driver, and of its readers and writers, follow each other.
+
+        A backend that blocks threads runs it in one of them, instead of handing each call to one. So it may
+        await nothing but those calls, and has no event loop. When the caller is cancelled the work may be cut
+        off between two calls, or be done to its end. Raises what `work` raises.
+        """
+        return await work()
 
     @abstractmethod
     async def get_content(self, path: str) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import builtins
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, TypeVar
 
 from blob_service.drivers.interface import (
     FileInfo,
@@ -16,6 +17,8 @@ from blob_service.drivers.interface import (
     UnsupportedMethodError,
 )
 from blob_service.drivers.paths import check_path
+
+_T = TypeVar("_T")
 
 
 class DriverMiddleware(StorageDriver):
@@ -44,6 +47,10 @@ class DriverMiddleware(StorageDriver):
     def transient(self) -> StorageDriver:
         """See `StorageDriver.transient`: the driver's own, from which nothing is redirected."""
         return self._driver.transient
+
+    async def together(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """See `StorageDriver.together`."""
+        return await self._driver.together(work)
 
     async def get_content(self, path: str) -> bytes:
         """See `StorageDriver.get_content`."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import builtins
 import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from copy import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from blob_service.drivers.errors import PathNotFoundError
 from blob_service.drivers.filesystem.failures import storage_error
@@ -64,6 +64,10 @@ class FilesystemDriver(StorageDriver):
         driver = copy(self)
         driver._tree = self._tree.transient()
         return driver
+
+    async def together(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """See `StorageDriver.together`: in one thread, and once begun to the end."""
+        return await self._pool.together(work)
 
     async def get_content(self, path: str) -> bytes:
         """See `StorageDriver.get_content`."""
