@@ -22,7 +22,7 @@ from blob_service.main import Contents, build_server
 from moorage.config import Configuration, parse
 from moorage.errors import ErrorCode, RegistryError
 from moorage.rpc import Address, open_channel, rpc_errors, send_stream, unary, wait_until_serving
-from moorage.v1 import blob_pb2, blob_pb2_grpc
+from moorage.v1 import blob_pb2, blob_pb2_grpc, common_pb2
 
 SECONDS = 20.0
 REPOSITORY = "library/ubuntu"
@@ -96,6 +96,10 @@ class BlobService:
         call = self.uploads.Commit(timeout=timeout)
         return (await send_stream(call, parts(), stall=SECONDS)).descriptor
 
+    async def commit_stored(self, upload: blob_pb2.Upload, digest: str) -> common_pb2.Descriptor:
+        request = blob_pb2.CommitStoredRequest(key=upload.key, offset=upload.offset, digest=digest)
+        return (await unary(self.uploads.CommitStored, request, timeout=SECONDS)).descriptor
+
     async def upload(self, content: bytes, repository: str = REPOSITORY) -> str:
         """Push a blob in one go; returns its digest."""
         upload = await self.start(repository)
@@ -116,8 +120,14 @@ class BlobService:
         return (await unary(self.blobs.Get, request, timeout=SECONDS)).content
 
     async def put(self, content: bytes, digest: str = "") -> Any:
-        request = blob_pb2.PutRequest(content=content, digest=digest)
-        return (await unary(self.blobs.Put, request, timeout=SECONDS)).descriptor
+        return await self.link(digest or sha256(content), content=content)
+
+    async def link(
+        self, digest: str, *objects: tuple[str, bytes], content: bytes | None = None
+    ) -> common_pb2.Descriptor:
+        made = [blob_pb2.LinkRequest.Object(path=path, content=data) for path, data in objects]
+        request = blob_pb2.LinkRequest(digest=digest, content=content, objects=made)
+        return (await unary(self.objects.Link, request, timeout=SECONDS)).descriptor
 
     async def delete(self, digest: str) -> None:
         await unary(self.blobs.Delete, blob_pb2.DeleteRequest(digest=digest), timeout=SECONDS)
@@ -128,9 +138,7 @@ class BlobService:
         return [each.content if each.found else None for each in response.objects]
 
     async def put_objects(self, *objects: tuple[str, bytes]) -> None:
-        made = [blob_pb2.PutObjectsRequest.Object(path=path, content=content) for path, content in objects]
-        request = blob_pb2.PutObjectsRequest(objects=made)
-        await unary(self.objects.PutObjects, request, timeout=SECONDS)
+        await self.link(sha256(b"linked"), *objects, content=b"linked")
 
     async def stat_objects(self, *paths: str) -> list[Any]:
         request = blob_pb2.StatObjectsRequest(paths=paths)

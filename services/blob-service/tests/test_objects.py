@@ -160,7 +160,9 @@ async def test_deleted_paths_are_gone_with_all_below_and_their_siblings_stay(ser
         (f"{TAGS}/a/current/link", b"x"), (f"{TAGS}/a/index/link", b"x"), (f"{TAGS}/ab/current/link", b"x")
     )
     assert await service.delete_objects(f"{TAGS}/none", f"{TAGS}/a", f"{TAGS}/a") == [f"{TAGS}/a"]
-    assert await service.stored_paths() == [f"{TAGS}/ab/current/link"]
+    assert [path for path in await service.stored_paths() if path.startswith(BASE)] == [
+        f"{TAGS}/ab/current/link"
+    ]
 
 
 async def test_more_than_a_thousand_paths_at_once_are_refused(service, refused) -> None:
@@ -247,6 +249,41 @@ async def test_no_path_leads_out_of_the_repositories_folder(folder_service, tmp_
         folder_service.delete_objects(path),
     ):
         assert await code_of(call) in {None, ErrorCode.NAME_INVALID, ErrorCode.UNAVAILABLE}
-    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    blobs = tmp_path / "registry/docker/registry/v2/blobs"
+    files = [file for file in tmp_path.rglob("*") if file.is_file() and not file.is_relative_to(blobs)]
+    # Behind this one all objects are put.
+    assert {file.read_bytes() for file in blobs.rglob("data")} <= {b"linked"}
     assert all(file.is_relative_to(tmp_path / "registry" / BASE[1:]) for file in files)
     assert not any("_uploads" in Path(file).parts for file in files)
+
+
+async def test_objects_are_written_behind_a_blob_that_is_there(service, digest_of) -> None:
+    digest = await service.upload(b"content")
+    descriptor = await service.link(digest, (f"{TAGS}/a", b"first"), (f"{TAGS}/b", b"second"))
+    assert (descriptor.digest, descriptor.size) == (digest, 7)
+    assert await service.get_objects(f"{TAGS}/a", f"{TAGS}/b") == [b"first", b"second"]
+
+
+async def test_objects_are_written_behind_content_that_is_stored_first(service, digest_of) -> None:
+    descriptor = await service.link(digest_of(b"content"), (f"{TAGS}/a", b"link"), content=b"content")
+    assert (descriptor.digest, descriptor.size) == (digest_of(b"content"), 7)
+    assert await service.get(descriptor.digest) == b"content"
+    assert await service.get_objects(f"{TAGS}/a") == [b"link"]
+
+
+async def test_without_the_blob_no_object_is_written(service, digest_of, refused) -> None:
+    with refused("BLOB_UNKNOWN"):
+        await service.link(digest_of(b"missing"), (f"{TAGS}/a", b"link"))
+    with refused("DIGEST_INVALID"):
+        await service.link(digest_of(b"other"), (f"{TAGS}/a", b"link"), content=b"content")
+    with refused("DIGEST_INVALID"):
+        await service.link(f"sha512:{'0' * 128}", (f"{TAGS}/a", b"link"))
+    assert await service.stored_paths() == []
+
+
+async def test_without_its_objects_no_content_is_stored(service, digest_of, refused) -> None:
+    with refused("NAME_INVALID"):
+        await service.link(digest_of(b"content"), ("/etc/passwd", b"link"), content=b"content")
+    with refused("SIZE_INVALID"):
+        await service.link(digest_of(b"content"), (f"{TAGS}/a", bytes((8 << 20) + 1)), content=b"content")
+    assert await service.stored_paths() == []

@@ -131,6 +131,24 @@ async def test_full_storage_ends_an_append_that_goes_on_when_there_is_room(
     assert await failing_service.read(digest_of(content)) == content
 
 
+async def test_a_small_block_for_which_there_is_no_room_leaves_the_upload_as_it_was(
+    driver, failing_service, digest_of, refused
+) -> None:
+    upload = await failing_service.append(await failing_service.start(), b"0123")
+    driver.room = 2
+    with refused("UNAVAILABLE") as refusal:
+        await failing_service.append(upload, b"4567")
+    assert refusal.detail == "the storage is full"
+    stored = (await failing_service.status(upload)).offset
+    assert stored < 8
+    with refused("UNAVAILABLE"):
+        await failing_service.commit(upload, digest_of(b"01234567"), b"01234567"[stored:], offset=stored)
+    driver.room = None
+    stored = (await failing_service.status(upload)).offset
+    await failing_service.commit(upload, digest_of(b"01234567"), b"01234567"[stored:], offset=stored)
+    assert await failing_service.read(digest_of(b"01234567")) == b"01234567"
+
+
 async def test_full_storage_refuses_small_content_and_stores_nothing(
     driver, failing_service, refused
 ) -> None:

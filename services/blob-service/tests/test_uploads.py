@@ -355,3 +355,24 @@ async def test_an_upload_that_docker_registry_left_half_done_is_finished(
     assert (upload.offset, upload.started_at) == (60_000, "2026-11-24T11:30:00Z")
     await service.commit(upload, digest_of(content), content[60_000:])
     assert await service.stored_paths() == [path_of(digest_of(content))]
+
+
+async def test_what_is_stored_is_committed_without_data(service, digest_of, path_of) -> None:
+    upload = await service.append(await service.start(), b"content")
+    descriptor = await service.commit_stored(upload, digest_of(b"content"))
+    assert (descriptor.digest, descriptor.size) == (digest_of(b"content"), 7)
+    assert await service.stored_paths() == [path_of(descriptor.digest)]
+
+
+async def test_a_commit_of_what_is_stored_is_refused_as_one_with_data_is(service, digest_of, refused) -> None:
+    upload = await service.append(await service.start(), b"content")
+    with refused("DIGEST_INVALID"):
+        await service.commit_stored(upload, "sha256:short")
+    with refused("RANGE_INVALID") as refusal:
+        await service.commit_stored(blob_pb2.Upload(key=upload.key, offset=3), digest_of(b"content"))
+    assert refusal.detail == {"offset": 7}
+    with refused("DIGEST_INVALID"):
+        await service.commit_stored(upload, digest_of(b"other"))
+    with refused("BLOB_UPLOAD_UNKNOWN"):
+        await service.commit_stored(upload, digest_of(b"content"))
+    assert await service.stored_paths() == []

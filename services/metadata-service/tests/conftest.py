@@ -51,6 +51,7 @@ class Registry:
     def __init__(self, channel: grpc.aio.Channel, blob_channel: grpc.aio.Channel, driver: StorageDriver):
         self.stub = metadata_pb2_grpc.MetadataStub(channel)
         self._blobs = blob_pb2_grpc.BlobStoreStub(blob_channel)
+        self._objects = blob_pb2_grpc.ObjectStoreStub(blob_channel)
         self.channel = channel
         self.driver = driver
 
@@ -91,8 +92,8 @@ class Registry:
 
     async def store_bytes(self, content: bytes) -> str:
         """Put a blob's bytes into storage, linked nowhere; its digest."""
-        request = blob_pb2.PutRequest(content=content)
-        return (await unary(self._blobs.Put, request, timeout=SECONDS)).descriptor.digest
+        request = blob_pb2.LinkRequest(digest=_digest(content), content=content)
+        return (await unary(self._objects.Link, request, timeout=SECONDS)).descriptor.digest
 
     async def lose_bytes(self, digest: str) -> None:
         await unary(self._blobs.Delete, blob_pb2.DeleteRequest(digest=digest), timeout=SECONDS)

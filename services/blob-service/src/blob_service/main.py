@@ -93,7 +93,7 @@ def build_server(
     """GRPC's server with all servicers, not started yet."""
     store = BlobStore(contents.blobs, contents.tickets, data_port=_data_port(config, address))
     upload_service = UploadService(contents.uploads, stall_seconds=config.services.blobtimeout)
-    object_store = ObjectStore(contents.objects)
+    object_store = ObjectStore(contents.blobs, contents.objects)
     server = RpcServer(address, security)
     server.add("moorage.v1.BlobStore", lambda s: add_BlobStoreServicer_to_server(store, s))
     server.add("moorage.v1.Uploads", lambda s: add_UploadsServicer_to_server(upload_service, s))

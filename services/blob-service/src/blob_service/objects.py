@@ -64,21 +64,40 @@ class Objects:
 
         return await gather_bounded(_or_none(get_one), paths)
 
+    def check(self, objects: Sequence[tuple[str, bytes]]) -> None:
+        """Refuse what `put` refuses."""
+        _check_paths([path for path, _ in objects])
+        if any(len(content) > MAX_OBJECT_BYTES for _, content in objects):
+            raise _too_large(MAX_OBJECT_BYTES)
+
     async def put(self, objects: Sequence[tuple[str, bytes]]) -> None:
         """Write each object whole, atomically and durably, one after the other; stops at the first error.
 
         Raises RegistryError SIZE_INVALID (HTTP status 413) for an object over MAX_OBJECT_BYTES, and then
         writes none.
         """
-        _check_paths([path for path, _ in objects])
-        if any(len(content) > MAX_OBJECT_BYTES for _, content in objects):
-            raise _too_large(MAX_OBJECT_BYTES)
+        self.check(objects)
+        await self._driver.together(lambda: self._put(objects))
 
-        async def put_each() -> None:
-            for path, content in objects:
-                await self._driver.put_content(path, content)
+    async def put_behind(self, path: str, objects: Sequence[tuple[str, bytes]]) -> int:
+        """As `put`, if there is a file at `path` (of the driver, behind no fence); the bytes that it has.
 
-        await self._driver.together(put_each)
+        Raises PathNotFoundError, and writes nothing, if there is none.
+        """
+        self.check(objects)
+
+        async def put() -> int:
+            info = await self._driver.stat(path)
+            if info.is_dir:
+                raise PathNotFoundError(path)
+            await self._put(objects)
+            return info.size
+
+        return await self._driver.together(put)
+
+    async def _put(self, objects: Sequence[tuple[str, bytes]]) -> None:
+        for path, content in objects:
+            await self._driver.put_content(path, content)
 
     async def stat(self, paths: Sequence[str]) -> list[FileInfo | None]:
         """What is at each path, in the order of the request."""

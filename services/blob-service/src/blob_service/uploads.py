@@ -127,11 +127,12 @@ class Uploads:
         """
         async with self._hold(key, offset) as upload:
             await upload.receive(chunks, length=length, limit=self._size_limit)
-            await upload.catch_up(provisional.algorithm, self._executor)
-            if upload.running.digest(provisional.algorithm) != provisional:
-                await run_to_completion(self._transient.together(upload.discard))
-                raise digest_mismatch(provisional)
-            return await run_to_completion(self._blobs.adopt(upload, upload.running.digest()))
+            return await self._publish(upload, provisional)
+
+    async def commit_stored(self, key: UploadKey, offset: int, provisional: Digest) -> Blob:
+        """Commit what is stored. Raises RegistryError DIGEST_INVALID as `commit` does."""
+        async with self._hold(key, offset) as upload:
+            return await self._publish(upload, provisional)
 
     async def cancel(self, key: UploadKey, offset: int) -> None:
         """Drop an upload and its data."""
@@ -165,6 +166,13 @@ class Uploads:
         if file is not None:
             await file.cancel()
         await self._driver.delete(upload_folder(key))
+
+    async def _publish(self, upload: UploadWriter, provisional: Digest) -> Blob:
+        await upload.catch_up(provisional.algorithm, self._executor)
+        if upload.running.digest(provisional.algorithm) != provisional:
+            await run_to_completion(self._transient.together(upload.discard))
+            raise digest_mismatch(provisional)
+        return await run_to_completion(self._blobs.adopt(upload, upload.running.digest()))
 
     async def _create(self, key: UploadKey, started_at: str) -> None:
         await self._transient.put_content(upload_started_at(key), started_at.encode())

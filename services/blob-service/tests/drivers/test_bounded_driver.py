@@ -73,6 +73,33 @@ async def test_no_more_calls_than_the_limit_go_on_at_once() -> None:
     assert backend.most_running == 3
 
 
+async def test_calls_that_are_made_together_take_one_turn() -> None:
+    backend = CountingBackend("together")
+    driver = BoundedDriver(backend, max_calls=2)
+
+    async def put_two(number: int) -> None:
+        await driver.put_content(f"/{number}/a", b"x")
+        await driver.put_content(f"/{number}/b", b"x")
+
+    await asyncio.gather(*(driver.together(lambda number=number: put_two(number)) for number in range(6)))
+    assert backend.calls == 12
+    assert backend.most_running == 2
+    # Each takes its turn again afterwards.
+    await asyncio.gather(*(driver.put_content(f"/later/{number}", b"x") for number in range(6)))
+    assert backend.most_running == 2
+
+
+async def test_an_error_of_calls_that_are_made_together_names_the_driver() -> None:
+    driver = BoundedDriver(CountingBackend("named"))
+
+    async def work() -> None:
+        await driver.get_content("/none")
+
+    with pytest.raises(PathNotFoundError) as raised:
+        await driver.together(work)
+    assert raised.value.driver == "named"
+
+
 async def test_without_a_limit_all_calls_go_on_at_once() -> None:
     backend = CountingBackend("unlimited")
     driver = BoundedDriver(backend)

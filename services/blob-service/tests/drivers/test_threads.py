@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 
 import pytest
 
@@ -135,3 +136,69 @@ async def test_a_closed_pool_refuses_calls_and_finishes_those_it_has() -> None:
     assert await running == "finished"
     with pytest.raises(DriverError, match="closing: the driver is closed"):
         await pool.run(fail)
+
+
+async def test_a_coroutine_and_the_calls_that_it_makes_share_one_thread(pool: ThreadPool) -> None:
+    variable = ContextVar("variable", default="")
+
+    async def work() -> tuple[set[int], str]:
+        threads = {threading.get_ident(), await pool.run(threading.get_ident)}
+        threads |= {await pool.complete(threading.get_ident), await pool.together(ident)}
+        return threads, variable.get()
+
+    async def ident() -> int:
+        return threading.get_ident()
+
+    variable.set("the caller's")
+    threads, value = await pool.together(work)
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+    assert value == "the caller's"
+    # Others go to threads of their own again.
+    assert await pool.run(lambda: threading.current_thread().name.startswith("pooled"))
+
+
+async def test_what_a_coroutine_in_a_thread_raises_reaches_the_caller(pool: ThreadPool) -> None:
+    async def work() -> None:
+        await pool.run(fail)
+
+    with pytest.raises(FileNotFoundError, match="nothing here"):
+        await pool.together(work)
+
+
+async def test_a_coroutine_in_a_thread_that_waits_for_something_else_is_a_mistake(pool: ThreadPool) -> None:
+    ended = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(1)
+        finally:
+            ended.append(True)
+
+    with pytest.raises(RuntimeError):
+        await pool.together(work)
+    assert ended == [True]
+    # The thread is as good as before.
+    assert await pool.run(threading.get_ident) != threading.get_ident()
+
+
+async def test_a_coroutine_in_a_thread_is_done_to_its_end_also_when_its_caller_goes(
+    pool: ThreadPool,
+) -> None:
+    begun, released = threading.Event(), threading.Event()
+    steps = []
+
+    async def work() -> None:
+        await pool.run(begun.set)
+        await pool.run(released.wait)
+        steps.append("after")
+
+    task = asyncio.create_task(pool.together(work))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert steps == ["after"]

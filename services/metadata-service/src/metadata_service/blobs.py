@@ -50,14 +50,6 @@ class Blobs:
             raise
         return reply.content
 
-    async def put(self, content: bytes, digest: Digest) -> None:
-        """Store content under its canonical digest, durable.
-
-        Raises RegistryError (DIGEST_INVALID), and nothing is stored, if `digest` is not the content's.
-        """
-        request = blob_pb2.PutRequest(content=content, digest=str(digest))
-        await self._service.call(lambda instance: instance.blobs.Put, request)
-
     async def page(self, after: str, limit: int) -> tuple[list[Digest], bool]:
         """The digests of all blobs after a digest ("" for none), at most `limit`; whether more follow."""
         request = blob_pb2.ListBlobsRequest(after=after, limit=limit)

@@ -87,17 +87,13 @@ class LinkedBlobs:
                 ErrorCode.DIGEST_INVALID,
                 {"digest": str(canonical), "reason": "a blob is linked by its canonical digest"},
             )
-        size = await self._size(canonical)
-        if size is None:
-            raise blob_unknown(canonical)
-        await self._add(repository, BlobDescriptor(canonical, size), aliases)
+        await self._add(repository, canonical, aliases)
 
     async def mount(self, repository: Repository, source: Repository, digest: Digest) -> BlobDescriptor:
         """Link a blob of another repository; BLOB_UNKNOWN if that one does not link it."""
         self._policy.require(Verb.ADD)
         descriptor = await self._read(source, digest)
-        await self._add(repository, descriptor, [digest])
-        return descriptor
+        return await self._add(repository, descriptor.digest, [digest])
 
     async def unlink(self, repository: Repository, digest: Digest) -> None:
         """Remove a blob's link; BLOB_UNKNOWN if there is none.
@@ -196,20 +192,27 @@ class LinkedBlobs:
         return size
 
     async def _add(
-        self, repository: Repository, descriptor: BlobDescriptor, aliases: Sequence[Digest]
-    ) -> None:
+        self, repository: Repository, canonical: Digest, aliases: Sequence[Digest]
+    ) -> BlobDescriptor:
+        """Link a blob whose bytes are there; BLOB_UNKNOWN if they are not."""
         ticket = self._descriptors.begin(repository.name)
-        canonical = descriptor.digest
         digests = list(dict.fromkeys([canonical, *aliases]))
-        content = link_content(canonical)
+        links = [(repository.layer_link(each), link_content(canonical)) for each in digests]
 
-        async def add() -> None:
+        async def add() -> int:
             async with self._changes.adding([blob_key(repository.name, canonical)]):
-                await self._objects.put([(repository.layer_link(each), content) for each in digests])
+                return await self._objects.link(canonical, links)
 
-        await self._changes.run(add)
+        try:
+            descriptor = BlobDescriptor(canonical, await self._changes.run(add))
+        except RegistryError as error:
+            if error.code is ErrorCode.BLOB_UNKNOWN:
+                self._seen.discard(canonical)
+            raise
+        self._seen.add(canonical)
         for digest in digests:
             await self._descriptors.fill(ticket, digest, descriptor)
+        return descriptor
 
 
 def _both(canonical: Digest, asked: Digest) -> list[Digest]:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from metadata_service.blob_service import BlobService
 from moorage.concurrency import Together, for_each
+from moorage.digest import Digest
 from moorage.v1 import blob_pb2
 
 # A call's request and reply stay far below the largest message.
@@ -47,18 +48,25 @@ class Objects:
         reply = await self._service.call(lambda instance: instance.objects.GetObjects, request)
         return [each.content if each.found else None for each in reply.objects]
 
-    async def put(self, objects: Sequence[tuple[str, bytes]]) -> None:
-        """Write objects one after the other, each whole and durable.
+    async def link(
+        self, digest: Digest, objects: Sequence[tuple[str, bytes]], *, content: bytes | None = None
+    ) -> int:
+        """Make sure of a blob's bytes, then write objects that lead to it, in order, each whole and durable.
 
-        When it fails or is cut off, a first part of them is written.
+        With `content`, a small blob is stored; without it, it has to be there. Returns how many bytes it has.
+        When it fails or is cut off, a first part is written. Raises RegistryError (BLOB_UNKNOWN); and
+        DIGEST_INVALID for content of another digest; nothing is written then.
         """
+        size = 0
         for part in _parts(objects):
-            request = blob_pb2.PutObjectsRequest(
-                objects=[
-                    blob_pb2.PutObjectsRequest.Object(path=path, content=content) for path, content in part
-                ]
+            request = blob_pb2.LinkRequest(
+                digest=str(digest),
+                content=content,
+                objects=[blob_pb2.LinkRequest.Object(path=path, content=link) for path, link in part],
             )
-            await self._service.call(lambda instance: instance.objects.PutObjects, request)
+            reply = await self._service.call(lambda instance: instance.objects.Link, request)
+            size, content = reply.descriptor.size, None
+        return size
 
     async def exist(self, paths: Sequence[str]) -> list[bool]:
         """Whether each path is there, as a file or a folder."""

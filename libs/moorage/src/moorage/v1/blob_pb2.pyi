@@ -198,51 +198,6 @@ class GetResponse(_message.Message):
 Global___GetResponse: _TypeAlias = GetResponse  # noqa: Y015
 
 @_typing.final
-class PutRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CONTENT_FIELD_NUMBER: _builtins.int
-    DIGEST_FIELD_NUMBER: _builtins.int
-    content: _builtins.bytes
-    digest: _builtins.str
-    """The digest that the caller expects, of any supported algorithm; empty for none."""
-    def __init__(
-        self,
-        *,
-        content: _builtins.bytes = ...,
-        digest: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "digest", b"digest"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PutRequest: _TypeAlias = PutRequest  # noqa: Y015
-
-@_typing.final
-class PutResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DESCRIPTOR_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def descriptor(self) -> _common_pb2.Descriptor:
-        """Digest is the canonical one."""
-
-    def __init__(
-        self,
-        *,
-        descriptor: _common_pb2.Descriptor | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["descriptor", b"descriptor"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["descriptor", b"descriptor"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PutResponse: _TypeAlias = PutResponse  # noqa: Y015
-
-@_typing.final
 class DeleteRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -550,6 +505,33 @@ class CommitUploadResponse(_message.Message):
 Global___CommitUploadResponse: _TypeAlias = CommitUploadResponse  # noqa: Y015
 
 @_typing.final
+class CommitStoredRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    digest: _builtins.str
+    """As in CommitHeader."""
+    @_builtins.property
+    def key(self) -> Global___UploadKey: ...
+    def __init__(
+        self,
+        *,
+        key: Global___UploadKey | None = ...,
+        offset: _builtins.int = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "key", b"key", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitStoredRequest: _TypeAlias = CommitStoredRequest  # noqa: Y015
+
+@_typing.final
 class CancelUploadRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -648,7 +630,7 @@ class GetObjectsResponse(_message.Message):
 Global___GetObjectsResponse: _TypeAlias = GetObjectsResponse  # noqa: Y015
 
 @_typing.final
-class PutObjectsRequest(_message.Message):
+class LinkRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -671,36 +653,55 @@ class PutObjectsRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    DIGEST_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
     OBJECTS_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """The blob's digest, of any supported algorithm; without `content` the canonical one."""
+    content: _builtins.bytes
+    """The blob's bytes, for a small one (a manifest): stored under their canonical digest. DIGEST_INVALID, and nothing
+    stored, if they do not match the digest. Without them the blob has to be there: BLOB_UNKNOWN otherwise.
+    """
     @_builtins.property
-    def objects(self) -> _containers.RepeatedCompositeFieldContainer[Global___PutObjectsRequest.Object]: ...
+    def objects(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkRequest.Object]: ...
     def __init__(
         self,
         *,
-        objects: _abc.Iterable[Global___PutObjectsRequest.Object] | None = ...,
+        digest: _builtins.str = ...,
+        content: _builtins.bytes | None = ...,
+        objects: _abc.Iterable[Global___LinkRequest.Object] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "content", b"content"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["objects", b"objects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "content", b"content", "digest", b"digest", "objects", b"objects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__content: _TypeAlias = _typing.Literal["content"]  # noqa: Y015
+    _WhichOneofArgType__content: _TypeAlias = _typing.Literal["_content", b"_content"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__content) -> _WhichOneofReturnType__content | None: ...
 
-Global___PutObjectsRequest: _TypeAlias = PutObjectsRequest  # noqa: Y015
+Global___LinkRequest: _TypeAlias = LinkRequest  # noqa: Y015
 
 @_typing.final
-class PutObjectsResponse(_message.Message):
+class LinkResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
+
+    DESCRIPTOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def descriptor(self) -> _common_pb2.Descriptor:
+        """Digest is the canonical one."""
 
     def __init__(
         self,
+        *,
+        descriptor: _common_pb2.Descriptor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["descriptor", b"descriptor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descriptor", b"descriptor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___PutObjectsResponse: _TypeAlias = PutObjectsResponse  # noqa: Y015
+Global___LinkResponse: _TypeAlias = LinkResponse  # noqa: Y015
 
 @_typing.final
 class StatObjectsRequest(_message.Message):

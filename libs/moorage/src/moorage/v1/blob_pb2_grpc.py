@@ -61,11 +61,6 @@ class BlobStoreStub:
                 request_serializer=moorage_dot_v1_dot_blob__pb2.GetRequest.SerializeToString,
                 response_deserializer=moorage_dot_v1_dot_blob__pb2.GetResponse.FromString,
                 _registered_method=True)
-        self.Put = channel.unary_unary(
-                '/moorage.v1.BlobStore/Put',
-                request_serializer=moorage_dot_v1_dot_blob__pb2.PutRequest.SerializeToString,
-                response_deserializer=moorage_dot_v1_dot_blob__pb2.PutResponse.FromString,
-                _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/moorage.v1.BlobStore/Delete',
                 request_serializer=moorage_dot_v1_dot_blob__pb2.DeleteRequest.SerializeToString,
@@ -126,14 +121,6 @@ class BlobStoreServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Put(self, request, context):
-        """Stores a small blob whole under its canonical digest (sha256), durable before the reply. DIGEST_INVALID, and
-        nothing stored, if the content does not match the digest in the request; SIZE_INVALID (413) over 8 MiB.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def Delete(self, request, context):
         """Removes a blob's bytes. Only garbage collection calls it. BLOB_UNKNOWN if it is not there.
         """
@@ -175,11 +162,6 @@ def add_BlobStoreServicer_to_server(servicer, server):
                     servicer.Get,
                     request_deserializer=moorage_dot_v1_dot_blob__pb2.GetRequest.FromString,
                     response_serializer=moorage_dot_v1_dot_blob__pb2.GetResponse.SerializeToString,
-            ),
-            'Put': grpc.unary_unary_rpc_method_handler(
-                    servicer.Put,
-                    request_deserializer=moorage_dot_v1_dot_blob__pb2.PutRequest.FromString,
-                    response_serializer=moorage_dot_v1_dot_blob__pb2.PutResponse.SerializeToString,
             ),
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
@@ -340,33 +322,6 @@ class BlobStore:
             _registered_method=True)
 
     @staticmethod
-    def Put(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/moorage.v1.BlobStore/Put',
-            moorage_dot_v1_dot_blob__pb2.PutRequest.SerializeToString,
-            moorage_dot_v1_dot_blob__pb2.PutResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
     def Delete(request,
             target,
             options=(),
@@ -462,6 +417,11 @@ class UploadsStub:
                 request_serializer=moorage_dot_v1_dot_blob__pb2.CommitUploadRequest.SerializeToString,
                 response_deserializer=moorage_dot_v1_dot_blob__pb2.CommitUploadResponse.FromString,
                 _registered_method=True)
+        self.CommitStored = channel.unary_unary(
+                '/moorage.v1.Uploads/CommitStored',
+                request_serializer=moorage_dot_v1_dot_blob__pb2.CommitStoredRequest.SerializeToString,
+                response_deserializer=moorage_dot_v1_dot_blob__pb2.CommitUploadResponse.FromString,
+                _registered_method=True)
         self.Cancel = channel.unary_unary(
                 '/moorage.v1.Uploads/Cancel',
                 request_serializer=moorage_dot_v1_dot_blob__pb2.CancelUploadRequest.SerializeToString,
@@ -519,6 +479,13 @@ class UploadsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CommitStored(self, request, context):
+        """Commit without data: what is stored is all of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Cancel(self, request, context):
         """Drops the upload and its data.
         """
@@ -547,6 +514,11 @@ def add_UploadsServicer_to_server(servicer, server):
             'Commit': grpc.stream_unary_rpc_method_handler(
                     servicer.Commit,
                     request_deserializer=moorage_dot_v1_dot_blob__pb2.CommitUploadRequest.FromString,
+                    response_serializer=moorage_dot_v1_dot_blob__pb2.CommitUploadResponse.SerializeToString,
+            ),
+            'CommitStored': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommitStored,
+                    request_deserializer=moorage_dot_v1_dot_blob__pb2.CommitStoredRequest.FromString,
                     response_serializer=moorage_dot_v1_dot_blob__pb2.CommitUploadResponse.SerializeToString,
             ),
             'Cancel': grpc.unary_unary_rpc_method_handler(
@@ -686,6 +658,33 @@ class Uploads:
             _registered_method=True)
 
     @staticmethod
+    def CommitStored(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moorage.v1.Uploads/CommitStored',
+            moorage_dot_v1_dot_blob__pb2.CommitStoredRequest.SerializeToString,
+            moorage_dot_v1_dot_blob__pb2.CommitUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Cancel(request,
             target,
             options=(),
@@ -731,10 +730,10 @@ class ObjectStoreStub:
                 request_serializer=moorage_dot_v1_dot_blob__pb2.GetObjectsRequest.SerializeToString,
                 response_deserializer=moorage_dot_v1_dot_blob__pb2.GetObjectsResponse.FromString,
                 _registered_method=True)
-        self.PutObjects = channel.unary_unary(
-                '/moorage.v1.ObjectStore/PutObjects',
-                request_serializer=moorage_dot_v1_dot_blob__pb2.PutObjectsRequest.SerializeToString,
-                response_deserializer=moorage_dot_v1_dot_blob__pb2.PutObjectsResponse.FromString,
+        self.Link = channel.unary_unary(
+                '/moorage.v1.ObjectStore/Link',
+                request_serializer=moorage_dot_v1_dot_blob__pb2.LinkRequest.SerializeToString,
+                response_deserializer=moorage_dot_v1_dot_blob__pb2.LinkResponse.FromString,
                 _registered_method=True)
         self.StatObjects = channel.unary_unary(
                 '/moorage.v1.ObjectStore/StatObjects',
@@ -768,9 +767,10 @@ class ObjectStoreServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def PutObjects(self, request, context):
-        """Writes each object whole and atomically, one after the other, durable before the reply. Stops at the first error.
-        SIZE_INVALID (413), and nothing written, if one is over 8 MiB.
+    def Link(self, request, context):
+        """Makes sure of a blob's bytes, and then writes objects: each whole and atomically, one after the other. All of it is
+        durable before the reply; it stops at the first error. SIZE_INVALID (413), and nothing written, if an object or the
+        content is over 8 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -805,10 +805,10 @@ def add_ObjectStoreServicer_to_server(servicer, server):
                     request_deserializer=moorage_dot_v1_dot_blob__pb2.GetObjectsRequest.FromString,
                     response_serializer=moorage_dot_v1_dot_blob__pb2.GetObjectsResponse.SerializeToString,
             ),
-            'PutObjects': grpc.unary_unary_rpc_method_handler(
-                    servicer.PutObjects,
-                    request_deserializer=moorage_dot_v1_dot_blob__pb2.PutObjectsRequest.FromString,
-                    response_serializer=moorage_dot_v1_dot_blob__pb2.PutObjectsResponse.SerializeToString,
+            'Link': grpc.unary_unary_rpc_method_handler(
+                    servicer.Link,
+                    request_deserializer=moorage_dot_v1_dot_blob__pb2.LinkRequest.FromString,
+                    response_serializer=moorage_dot_v1_dot_blob__pb2.LinkResponse.SerializeToString,
             ),
             'StatObjects': grpc.unary_unary_rpc_method_handler(
                     servicer.StatObjects,
@@ -868,7 +868,7 @@ class ObjectStore:
             _registered_method=True)
 
     @staticmethod
-    def PutObjects(request,
+    def Link(request,
             target,
             options=(),
             channel_credentials=None,
@@ -881,9 +881,9 @@ class ObjectStore:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/moorage.v1.ObjectStore/PutObjects',
-            moorage_dot_v1_dot_blob__pb2.PutObjectsRequest.SerializeToString,
-            moorage_dot_v1_dot_blob__pb2.PutObjectsResponse.FromString,
+            '/moorage.v1.ObjectStore/Link',
+            moorage_dot_v1_dot_blob__pb2.LinkRequest.SerializeToString,
+            moorage_dot_v1_dot_blob__pb2.LinkResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -62,10 +62,6 @@ class BlobStoreStub:
     BLOB_UNKNOWN, as what is not there. SIZE_INVALID with HTTP status 413 and the detail {"size": <bytes>} if it is
     larger than the limit in the request or 8 MiB.
     """
-    Put: _grpc.UnaryUnaryMultiCallable[_blob_pb2.PutRequest, _blob_pb2.PutResponse]
-    """Stores a small blob whole under its canonical digest (sha256), durable before the reply. DIGEST_INVALID, and
-    nothing stored, if the content does not match the digest in the request; SIZE_INVALID (413) over 8 MiB.
-    """
     Delete: _grpc.UnaryUnaryMultiCallable[_blob_pb2.DeleteRequest, _blob_pb2.DeleteResponse]
     """Removes a blob's bytes. Only garbage collection calls it. BLOB_UNKNOWN if it is not there."""
     List: _grpc.UnaryUnaryMultiCallable[_blob_pb2.ListBlobsRequest, _blob_pb2.ListBlobsResponse]
@@ -100,10 +96,6 @@ class BlobStoreAsyncStub(BlobStoreStub):
     """A small blob whole (a manifest, an image configuration), verified: content that does not match its digest is
     BLOB_UNKNOWN, as what is not there. SIZE_INVALID with HTTP status 413 and the detail {"size": <bytes>} if it is
     larger than the limit in the request or 8 MiB.
-    """
-    Put: _aio.UnaryUnaryMultiCallable[_blob_pb2.PutRequest, _blob_pb2.PutResponse]  # type: ignore[assignment]
-    """Stores a small blob whole under its canonical digest (sha256), durable before the reply. DIGEST_INVALID, and
-    nothing stored, if the content does not match the digest in the request; SIZE_INVALID (413) over 8 MiB.
     """
     Delete: _aio.UnaryUnaryMultiCallable[_blob_pb2.DeleteRequest, _blob_pb2.DeleteResponse]  # type: ignore[assignment]
     """Removes a blob's bytes. Only garbage collection calls it. BLOB_UNKNOWN if it is not there."""
@@ -169,16 +161,6 @@ class BlobStoreServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def Put(
-        self,
-        request: _blob_pb2.PutRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_blob_pb2.PutResponse, _abc.Awaitable[_blob_pb2.PutResponse]]:
-        """Stores a small blob whole under its canonical digest (sha256), durable before the reply. DIGEST_INVALID, and
-        nothing stored, if the content does not match the digest in the request; SIZE_INVALID (413) over 8 MiB.
-        """
-
-    @_abc_1.abstractmethod
     def Delete(
         self,
         request: _blob_pb2.DeleteRequest,
@@ -233,6 +215,8 @@ class UploadsStub:
     any data are read, and the upload stays, as it does after every other error. An instance that has not seen all of
     the upload pass reads it again, which takes the time that its size needs.
     """
+    CommitStored: _grpc.UnaryUnaryMultiCallable[_blob_pb2.CommitStoredRequest, _blob_pb2.CommitUploadResponse]
+    """Commit without data: what is stored is all of it."""
     Cancel: _grpc.UnaryUnaryMultiCallable[_blob_pb2.CancelUploadRequest, _blob_pb2.CancelUploadResponse]
     """Drops the upload and its data."""
 
@@ -271,6 +255,8 @@ class UploadsAsyncStub(UploadsStub):
     any data are read, and the upload stays, as it does after every other error. An instance that has not seen all of
     the upload pass reads it again, which takes the time that its size needs.
     """
+    CommitStored: _aio.UnaryUnaryMultiCallable[_blob_pb2.CommitStoredRequest, _blob_pb2.CommitUploadResponse]  # type: ignore[assignment]
+    """Commit without data: what is stored is all of it."""
     Cancel: _aio.UnaryUnaryMultiCallable[_blob_pb2.CancelUploadRequest, _blob_pb2.CancelUploadResponse]  # type: ignore[assignment]
     """Drops the upload and its data."""
 
@@ -332,6 +318,14 @@ class UploadsServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def CommitStored(
+        self,
+        request: _blob_pb2.CommitStoredRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_blob_pb2.CommitUploadResponse, _abc.Awaitable[_blob_pb2.CommitUploadResponse]]:
+        """Commit without data: what is stored is all of it."""
+
+    @_abc_1.abstractmethod
     def Cancel(
         self,
         request: _blob_pb2.CancelUploadRequest,
@@ -356,9 +350,10 @@ class ObjectStoreStub:
     """Contents in the order of the request; `found` is false for what is not there. SIZE_INVALID (413) if they are more
     than 12 MiB together.
     """
-    PutObjects: _grpc.UnaryUnaryMultiCallable[_blob_pb2.PutObjectsRequest, _blob_pb2.PutObjectsResponse]
-    """Writes each object whole and atomically, one after the other, durable before the reply. Stops at the first error.
-    SIZE_INVALID (413), and nothing written, if one is over 8 MiB.
+    Link: _grpc.UnaryUnaryMultiCallable[_blob_pb2.LinkRequest, _blob_pb2.LinkResponse]
+    """Makes sure of a blob's bytes, and then writes objects: each whole and atomically, one after the other. All of it is
+    durable before the reply; it stops at the first error. SIZE_INVALID (413), and nothing written, if an object or the
+    content is over 8 MiB.
     """
     StatObjects: _grpc.UnaryUnaryMultiCallable[_blob_pb2.StatObjectsRequest, _blob_pb2.StatObjectsResponse]
     """Whether each path is there, and what it is, in the order of the request."""
@@ -380,9 +375,10 @@ class ObjectStoreAsyncStub(ObjectStoreStub):
     """Contents in the order of the request; `found` is false for what is not there. SIZE_INVALID (413) if they are more
     than 12 MiB together.
     """
-    PutObjects: _aio.UnaryUnaryMultiCallable[_blob_pb2.PutObjectsRequest, _blob_pb2.PutObjectsResponse]  # type: ignore[assignment]
-    """Writes each object whole and atomically, one after the other, durable before the reply. Stops at the first error.
-    SIZE_INVALID (413), and nothing written, if one is over 8 MiB.
+    Link: _aio.UnaryUnaryMultiCallable[_blob_pb2.LinkRequest, _blob_pb2.LinkResponse]  # type: ignore[assignment]
+    """Makes sure of a blob's bytes, and then writes objects: each whole and atomically, one after the other. All of it is
+    durable before the reply; it stops at the first error. SIZE_INVALID (413), and nothing written, if an object or the
+    content is over 8 MiB.
     """
     StatObjects: _aio.UnaryUnaryMultiCallable[_blob_pb2.StatObjectsRequest, _blob_pb2.StatObjectsResponse]  # type: ignore[assignment]
     """Whether each path is there, and what it is, in the order of the request."""
@@ -409,13 +405,14 @@ class ObjectStoreServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def PutObjects(
+    def Link(
         self,
-        request: _blob_pb2.PutObjectsRequest,
+        request: _blob_pb2.LinkRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_blob_pb2.PutObjectsResponse, _abc.Awaitable[_blob_pb2.PutObjectsResponse]]:
-        """Writes each object whole and atomically, one after the other, durable before the reply. Stops at the first error.
-        SIZE_INVALID (413), and nothing written, if one is over 8 MiB.
+    ) -> _typing.Union[_blob_pb2.LinkResponse, _abc.Awaitable[_blob_pb2.LinkResponse]]:
+        """Makes sure of a blob's bytes, and then writes objects: each whole and atomically, one after the other. All of it is
+        durable before the reply; it stops at the first error. SIZE_INVALID (413), and nothing written, if an object or the
+        content is over 8 MiB.
         """
 
     @_abc_1.abstractmethod

@@ -110,6 +110,8 @@ class UploadsClient:
 
         If the body breaks off, its error passes through, and the upload keeps all that came before.
         """
+        if length == 0:
+            return await self._commit_stored(repository, upload_id, offset, digest)
         append = _append_header(repository, upload_id, offset, length)
         commit = blob_pb2.CommitHeader(append=append, digest=digest)
         finished = await self._lend(upload_id, blob_pb2.ReceiveLoan(commit=commit), body)
@@ -119,13 +121,21 @@ class UploadsClient:
         if length is None:
             # In the commit's own stream a part could be taken for the whole, and the upload dropped for it.
             offset = (await self._append_stream(repository, upload_id, offset, None, pieces)).offset
-            length, pieces = 0, no_pieces()
+            return await self._commit_stored(repository, upload_id, offset, digest)
         append = _append_header(repository, upload_id, offset, length)
         header = blob_pb2.CommitUploadRequest(header=blob_pb2.CommitHeader(append=append, digest=digest))
         stub = (await self._instances.for_key(upload_id)).uploads
         call = stub.Commit(metadata=call_metadata())  # type: ignore[call-arg]  # it is written to
         messages = _Messages(header, pieces, lambda data: blob_pb2.CommitUploadRequest(data=data))
         return (await self._stream(call, messages)).descriptor
+
+    async def _commit_stored(
+        self, repository: str, upload_id: str, offset: int, digest: str
+    ) -> common_pb2.Descriptor:
+        request = blob_pb2.CommitStoredRequest(key=_key(repository, upload_id), offset=offset, digest=digest)
+        stub = (await self._instances.for_key(upload_id)).uploads
+        # Not the deadline of a small call: an instance that did not see all of the upload reads it again.
+        return (await unary(stub.CommitStored, request, timeout=self._stall)).descriptor
 
     async def _lend(
         self, upload_id: str, work: blob_pb2.ReceiveLoan, body: UploadBody
@@ -203,9 +213,3 @@ def _append_header(repository: str, upload_id: str, offset: int, length: int | N
 
 def _upload(message: blob_pb2.Upload) -> Upload:
     return Upload(message.key.repository, message.key.id, message.offset, message.started_at)
-
-
-async def no_pieces() -> AsyncGenerator[bytes, None]:
-    """A body of no bytes."""
-    return
-    yield b""

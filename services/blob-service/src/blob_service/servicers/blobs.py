@@ -81,13 +81,6 @@ class BlobStore(BlobStoreServicer):
         with storage_failures():
             return blob_pb2.GetResponse(content=await self._blobs.get(digest, request.max_size))
 
-    async def Put(self, request: blob_pb2.PutRequest, context: _Context) -> blob_pb2.PutResponse:
-        """See blob.proto."""
-        expected = parse_digest(request.digest) if request.digest else None
-        with storage_failures():
-            blob = await self._blobs.put(request.content, expected)
-        return blob_pb2.PutResponse(descriptor=descriptor_of(blob))
-
     async def Delete(self, request: blob_pb2.DeleteRequest, context: _Context) -> blob_pb2.DeleteResponse:
         """See blob.proto."""
         digest = parse_digest(request.digest)

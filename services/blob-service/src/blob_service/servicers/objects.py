@@ -4,11 +4,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from blob_service.drivers.interface import FileInfo
-from blob_service.failures import storage_failures
+from blob_service.blobs import Blob, Blobs
+from blob_service.drivers.interface import FileInfo, PathNotFoundError
+from blob_service.failures import blob_unknown, parse_digest, storage_failures
+from blob_service.layout import blob_data
 from blob_service.objects import Folder, Objects
+from blob_service.servicers.blobs import descriptor_of
+from moorage.digest import Digest
+from moorage.errors import ErrorCode, RegistryError
 from moorage.v1 import blob_pb2
 from moorage.v1.blob_pb2_grpc import ObjectStoreServicer
 
@@ -19,7 +25,8 @@ _Context = Any
 class ObjectStore(ObjectStoreServicer):
     """Serves the metadata service's objects."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, blobs: Blobs, objects: Objects) -> None:
+        self._blobs = blobs
         self._objects = objects
 
     async def GetObjects(
@@ -32,13 +39,27 @@ class ObjectStore(ObjectStoreServicer):
         objects = [made(found=content is not None, content=content or b"") for content in contents]
         return blob_pb2.GetObjectsResponse(objects=objects)
 
-    async def PutObjects(
-        self, request: blob_pb2.PutObjectsRequest, context: _Context
-    ) -> blob_pb2.PutObjectsResponse:
+    async def Link(self, request: blob_pb2.LinkRequest, context: _Context) -> blob_pb2.LinkResponse:
         """See blob.proto."""
+        digest = parse_digest(request.digest)
+        objects = [(each.path, each.content) for each in request.objects]
         with storage_failures():
-            await self._objects.put([(each.path, each.content) for each in request.objects])
-        return blob_pb2.PutObjectsResponse()
+            if request.HasField("content"):
+                self._objects.check(objects)
+                blob = await self._blobs.put(request.content, digest)
+                await self._objects.put(objects)
+            else:
+                blob = await self._link(digest, objects)
+        return blob_pb2.LinkResponse(descriptor=descriptor_of(blob))
+
+    async def _link(self, digest: Digest, objects: Sequence[tuple[str, bytes]]) -> Blob:
+        if not digest.is_canonical:
+            detail = {"digest": str(digest), "reason": "a blob is linked by its canonical digest"}
+            raise RegistryError(ErrorCode.DIGEST_INVALID, detail)
+        try:
+            return Blob(digest, await self._objects.put_behind(blob_data(digest), objects))
+        except PathNotFoundError as error:
+            raise blob_unknown(digest) from error
 
     async def StatObjects(
         self, request: blob_pb2.StatObjectsRequest, context: _Context

@@ -80,6 +80,16 @@ class UploadService(UploadsServicer):
                 )
         return blob_pb2.CommitUploadResponse(descriptor=descriptor_of(blob))
 
+    async def CommitStored(
+        self, request: blob_pb2.CommitStoredRequest, context: _Context
+    ) -> blob_pb2.CommitUploadResponse:
+        """See blob.proto."""
+        key = upload_key(request.key)
+        digest = parse_digest(request.digest)
+        with storage_failures():
+            blob = await self._uploads.commit_stored(key, request.offset, digest)
+        return blob_pb2.CommitUploadResponse(descriptor=descriptor_of(blob))
+
     async def Cancel(
         self, request: blob_pb2.CancelUploadRequest, context: _Context
     ) -> blob_pb2.CancelUploadResponse:

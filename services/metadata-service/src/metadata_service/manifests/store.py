@@ -171,8 +171,8 @@ class Manifests:
             async with self._changes.adding(keys, alone=alone):
                 if unmoved:
                     await self._refuse_moves(repository, unmoved, digest, fixed)
-                await self._blobs.put(content, canonical)
-                await self._objects.put(_links(repository, canonical, digest, manifest.subject, tags))
+                links = _links(repository, canonical, digest, manifest.subject, tags)
+                await self._objects.link(canonical, links, content=content)
 
         # Without tags nothing that is kept becomes wrong: gateways keep no answer of "unknown".
         revoking = Revoked(repository.name, tuple(tags)) if tags else None
