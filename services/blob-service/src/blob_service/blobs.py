@@ -10,7 +10,7 @@ from typing import Protocol, Self
 
 import structlog
 
-from blob_service.concurrency import gather_bounded
+from blob_service.driver_calls import gather_calls
 from blob_service.drivers.interface import (
     FileInfo,
     FileReader,
@@ -112,7 +112,7 @@ class Blobs:
 
     async def stat(self, digests: Sequence[Digest]) -> list[Blob]:
         """Those of the blobs that are there, in the order of the request."""
-        infos = await gather_bounded(self._find, digests)
+        infos = await gather_calls(self._driver, self._find, digests)
         return [
             Blob(digest, info.size) for digest, info in zip(digests, infos, strict=True) if info is not None
         ]

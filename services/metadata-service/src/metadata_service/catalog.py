@@ -26,14 +26,13 @@ MAX_PAGE = 10_000
 # Names that are read of one folder in a call.
 _NAMES = 256
 
-# Folders that are looked into in a call: few at first, for a page may end soon or lead elsewhere, then four
-# times as many.
-_FEWEST_FOLDERS = 4
+# Folders that a walk looks into in a call: few at first, for a page may end soon or lead elsewhere, then
+# four times as many.
+_FEWEST_FOLDERS = 16
 _MOST_FOLDERS = 128
 
-# Names of a folder that mostly tell whether it is a repository and whether others are below it: what belongs
-# to a repository, and a few that come before.
-_GLANCE = 8
+# Names of a folder that mostly tell whether it is a repository, and which others are below it.
+_GLANCE = 64
 
 # Names that a walk for some repositories reads in a call, and folders that it looks into, about, at most.
 MOST_LOOKS = 20_000
@@ -68,12 +67,12 @@ class Catalog:
         page: list[str] = []
         if wanted <= 0:
             return CatalogPage(page)
-        walk = _Walk(self._objects, self._markers, Sieve(matching))
+        walk = _Walk(self._objects, self._markers, Sieve(matching), wanted + 1)
         # The folders that the walk is in, the innermost last.
         path = _resume(walk, last)
         while path:
             level = path[-1]
-            if walk.is_tired and level.must_read:
+            if walk.is_tired and level.can_stop:
                 return CatalogPage(page, more=True, position=level.position)
             node = await level.next()
             if node is None:
@@ -84,19 +83,28 @@ class Catalog:
                 if len(page) == wanted:
                     return CatalogPage(page, more=True)
                 page.append(node.name)
+                walk.wanted -= 1
             if node.leads_on:
-                path.append(_Level(walk, node.name))
+                path.append(_Level(walk, node.name, node.folder))
         return CatalogPage(page)
 
 
 class _Walk:
     """One call's walk: what it is for, and how much it has looked at."""
 
-    def __init__(self, objects: Objects, markers: Sequence[str], sieve: Sieve) -> None:
+    def __init__(self, objects: Objects, markers: Sequence[str], sieve: Sieve, wanted: int) -> None:
+        """`wanted` is how many repositories it is to find."""
+        self.wanted = wanted
         self.objects = objects
         self.markers = markers
         self.sieve = sieve
         self.looks = 0
+        self._at_once = _FEWEST_FOLDERS
+
+    def take(self) -> int:
+        """How many folders to look into now: no more than could be wanted."""
+        taken, self._at_once = min(self._at_once, self.wanted), min(4 * self._at_once, _MOST_FOLDERS)
+        return taken
 
     @property
     def is_tired(self) -> bool:
@@ -123,24 +131,35 @@ class _Node:
     is_repository: bool
     # Whether repositories may be below it.
     leads_on: bool
+    # What is in it.
+    folder: Folder
 
 
 class _Level:
     """A folder that the walk is in: its children in order, from the one after `after`."""
 
-    def __init__(self, walk: _Walk, name: str) -> None:
+    def __init__(self, walk: _Walk, name: str, folder: Folder | None = None) -> None:
+        """`folder` is what is known to be in it: its first names."""
         self.name = name
         self.after = ""
         self._walk = walk
         self._names: deque[str] = deque()
+        # The last child before those.
+        self._before = ""
+        # A walk that begins here gets further before it stops.
+        self._may_stop = folder is not None
         self._nodes: deque[_Node] = deque()
         self._more = True
-        self._at_once = _FEWEST_FOLDERS
+        if folder is not None and walk.sieve.children(name) is None:
+            self._add(folder)
 
     @property
-    def must_read(self) -> bool:
-        """Whether all of its children that were read have been visited, and there may be others."""
-        return self._more and not self._names and not self._nodes
+    def can_stop(self) -> bool:
+        """Whether all of its children that were looked into have been visited, and there may be others.
+
+        So a walk may stop here, if it has got on.
+        """
+        return not self._nodes and not self.is_over and (self._may_stop or not self._names)
 
     @property
     def is_over(self) -> bool:
@@ -149,8 +168,9 @@ class _Level:
 
     @property
     def position(self) -> str:
-        """The `last` that leads to the children which were not read yet."""
-        return _join(self.name, f"{self.after}/{_END}") if self.after else self.name
+        """The `last` that leads to the children which were not looked into yet."""
+        before = self._before if self._names else self.after
+        return _join(self.name, f"{before}/{_END}") if before else self.name
 
     async def next(self) -> _Node | None:
         """The next child that is a repository or leads to some; None if none was found in a first look."""
@@ -163,15 +183,20 @@ class _Level:
 
     async def _read_names(self) -> None:
         sieve = self._walk.sieve
-        names: Sequence[str] | None = sieve.children(self.name)
+        names = sieve.children(self.name)
         if names is None:
-            page = await self._walk.objects.list_folder(_path(self.name), after=self.after, limit=_NAMES)
-            names = page.names
-            self._more = page.truncated and bool(names)
+            path = _path(self.name)
+            self._add(await self._walk.objects.list_folder(path, after=self.after, limit=_NAMES))
         else:
-            names = [name for name in names if name > self.after]
-            self._more = False
+            left = tuple(name for name in names if name > self.after)
+            self._add(Folder(found=True, names=left, truncated=False))
+
+    def _add(self, folder: Folder) -> None:
+        """Take names that follow those that are known."""
+        sieve, names = self._walk.sieve, folder.names
+        self._more = folder.truncated and bool(names)
         self._walk.looks += len(names)
+        self._before = self.after
         self.after = names[-1] if names else self.after
         children = (_join(self.name, name) for name in names)
         self._names.extend(
@@ -179,8 +204,9 @@ class _Level:
         )
 
     async def _read_nodes(self) -> None:
-        names = [self._names.popleft() for _ in range(min(self._at_once, len(self._names)))]
-        self._at_once = min(4 * self._at_once, _MOST_FOLDERS)
+        names = [self._names.popleft() for _ in range(min(self._walk.take(), len(self._names)))]
+        self._before = names[-1].rpartition("/")[2]
+        self._may_stop = True
         sieve = self._walk.sieve
         self._walk.looks += len(names)
         folders = await self._walk.objects.list_folders([_path(name) for name in names], limit=_GLANCE)
@@ -190,6 +216,7 @@ class _Level:
                 name,
                 is_repository=sieve.admits(name) and await self._is_repository(name, folder),
                 leads_on=has_children and sieve.leads_on(name),
+                folder=folder,
             )
             if node.is_repository or node.leads_on:
                 self._nodes.append(node)

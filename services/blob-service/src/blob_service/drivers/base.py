@@ -83,6 +83,10 @@ class BoundedDriver(StorageDriver):
         driver._backend = self._backend.transient
         return driver
 
+    def parts(self, calls: int) -> int:
+        """See `StorageDriver.parts`."""
+        return self._backend.parts(calls)
+
     async def together(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """See `StorageDriver.together`: it takes one turn, and its calls none of their own."""
 

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from blob_service.concurrency import CALLS_AT_ONCE
 from blob_service.drivers.errors import (
     DriverError,
     InvalidOffsetError,
@@ -230,6 +231,10 @@ class StorageDriver(ABC):
         is not closed.
         """
         return self
+
+    def parts(self, calls: int) -> int:
+        """In how many parts to make so many calls for one request, at once: enough to hide a latency."""
+        return min(calls, CALLS_AT_ONCE)
 
     async def together(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run `work`, whose calls of this driver, and of its readers and writers, follow each other.

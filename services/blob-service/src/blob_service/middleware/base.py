@@ -48,6 +48,10 @@ class DriverMiddleware(StorageDriver):
         """See `StorageDriver.transient`: the driver's own, from which nothing is redirected."""
         return self._driver.transient
 
+    def parts(self, calls: int) -> int:
+        """See `StorageDriver.parts`."""
+        return self._driver.parts(calls)
+
     async def together(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """See `StorageDriver.together`."""
         return await self._driver.together(work)

@@ -33,6 +33,12 @@ from blob_service.drivers.walk import walk_tree
 _T = TypeVar("_T")
 
 NAME = "filesystem"
+
+# Parts in which the calls for one request are made, and the least calls in each: on a local disk a call is
+# shorter than the way to another thread, on a network's it is not.
+_PARTS = 4
+_CALLS_IN_PART = 16
+
 LEFTOVER = "a file that was never put in its place"
 
 
@@ -64,6 +70,10 @@ class FilesystemDriver(StorageDriver):
         driver = copy(self)
         driver._tree = self._tree.transient()
         return driver
+
+    def parts(self, calls: int) -> int:
+        """See `StorageDriver.parts`."""
+        return min(-(-calls // _CALLS_IN_PART), _PARTS)
 
     async def together(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """See `StorageDriver.together`: in one thread, and once begun to the end."""
