@@ -154,9 +154,9 @@ class UploadWriter:
             await self.close()
 
     async def close(self) -> None:
-        """Let go of the upload, which is `in_doubt` after a StorageError.
+        """Let go of the upload. After a StorageError it is `in_doubt`.
 
-        Other than PathNotFoundError and WriterBusyError: then somebody else removed it or went on with it.
+        Not so after PathNotFoundError and WriterBusyError: somebody else removed it or went on with it.
         """
         if self._file is None:
             return
