@@ -73,6 +73,7 @@ def test_without_its_osd_a_registry_is_not_ready_and_comes_back_by_itself(
             assert all(pod.passes("livenessProbe") for pod in pods), "what is started again helps nobody"
         finally:
             pool.resume_osd()
+        wait_until(pool.answers, timeout=240, what="the OSD stores objects again")
         cluster.wait_ready()
         wait_until(
             lambda: expect(client.get_manifest(repository, "v1"), 200, 503).status_code == 200,

@@ -21,16 +21,21 @@ DESCRIPTOR = BlobDescriptor(DIGEST, 7)
 
 
 # Each implementation, by the fixtures that it needs.
+# How long an answer takes is not what these tests are about.
+_PATIENT = "dialtimeout: 20s, readtimeout: 20s, writetimeout: 20s"
+
+
 def _redis(new_cache, server) -> DescriptorCache:
-    return CircuitBreaker(new_cache(f"{{addr: '{server.address}'}}"))
+    return CircuitBreaker(new_cache(f"{{addr: '{server.address}', {_PATIENT}}}"))
 
 
 def _cluster(new_cache, cluster) -> DescriptorCache:
-    return CircuitBreaker(new_cache(f"{{addrs: {cluster.addresses}}}"))
+    return CircuitBreaker(new_cache(f"{{addrs: {cluster.addresses}, {_PATIENT}}}"))
 
 
 def _sentinel(new_cache, sentinels) -> DescriptorCache:
-    return CircuitBreaker(new_cache(f"{{addrs: {sentinels.addresses}, mastername: {sentinels.name}}}"))
+    section = f"{{addrs: {sentinels.addresses}, mastername: {sentinels.name}, {_PATIENT}}}"
+    return CircuitBreaker(new_cache(section))
 
 
 IMPLEMENTATIONS: dict[str, tuple[Callable[..., DescriptorCache], tuple[str, ...]]] = {
