@@ -23,6 +23,7 @@ def machine(storage: Path) -> dict[str, str]:
         "memory": f"{psutil.virtual_memory().total / (1 << 30):.1f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "storage": _file_system(storage),
+        "congestion control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
     }
 
 

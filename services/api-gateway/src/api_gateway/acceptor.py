@@ -19,6 +19,7 @@ from prometheus_client import Counter
 
 from api_gateway.admission import Admission, TurnedAwayError
 from api_gateway.loads import ONLY_LOAD, Load
+from api_gateway.loopback import unpace
 from api_gateway.protocol import GatewayProtocol
 from api_gateway.tls import LAST_WORDS, PLAIN_HTTP, ListenerTLS
 
@@ -120,6 +121,7 @@ class Acceptor:
             self._full = False
             log.warning("connections are accepted again")
         connection.setblocking(False)
+        unpace(connection, address)
         guest = ""
         if self._admission is not None:
             try:
