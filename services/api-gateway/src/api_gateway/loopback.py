@@ -6,6 +6,8 @@ import contextlib
 import socket
 from typing import Any
 
+from moorage.config.values import is_loopback
+
 # In every kernel, and allowed to everybody (tcp(7), TCP_CONGESTION).
 _UNPACED = b"reno"
 
@@ -18,11 +20,7 @@ def unpace(connection: socket.socket, address: Any) -> None:
     whence a reverse proxy on this host comes, there is nothing to be careful of, and the timers take most of
     the time that a pull takes.
     """
-    if connection.family != socket.AF_UNIX and is_loopback(address[0]):
+    # A listener for both versions of IP gives those of version 4 as mapped ones.
+    if connection.family != socket.AF_UNIX and is_loopback(address[0].removeprefix("::ffff:")):
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _UNPACED)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an IP address, as the kernel writes it, is one of the loopback interface."""
-    return host == "::1" or host.removeprefix("::ffff:").startswith("127.")

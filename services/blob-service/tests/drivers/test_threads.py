@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,17 @@ async def pool() -> AsyncIterator[ThreadPool]:
 
 def fail() -> None:
     raise FileNotFoundError("nothing here")
+
+
+async def cancel(task: asyncio.Task[Any], released: threading.Event, *, times: int = 1) -> None:
+    """Cancel a task, which is told so only when what it waits for was released and has ended."""
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0.01)
+    assert not task.done()
+    released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_a_call_runs_in_another_thread_and_gives_its_result(pool: ThreadPool) -> None:
@@ -66,13 +78,7 @@ async def test_a_cancelled_caller_waits_for_its_call_and_its_result_is_discarded
 
     task = asyncio.create_task(pool.run(call, discard=discarded.append))
     await asyncio.to_thread(begun.wait, 10)
-    for _ in range(3):
-        task.cancel()
-        await asyncio.sleep(0.01)
-    assert not task.done()
-    released.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancel(task, released, times=3)
     assert discarded == ["result"]
 
 
@@ -119,12 +125,7 @@ async def test_settling_waits_out_a_cancellation_and_then_tells_of_it(pool: Thre
     future = pool.start(lambda: released.wait(10))
     task = asyncio.create_task(settle(future))
     await asyncio.sleep(0.01)
-    task.cancel()
-    await asyncio.sleep(0.01)
-    assert not task.done()
-    released.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancel(task, released)
     assert future.done()
 
 
@@ -190,15 +191,10 @@ async def test_a_coroutine_in_a_thread_is_done_to_its_end_also_when_its_caller_g
 
     async def work() -> None:
         await pool.run(begun.set)
-        await pool.run(released.wait)
+        await pool.run(lambda: released.wait(10))
         steps.append("after")
 
     task = asyncio.create_task(pool.together(work))
-    await asyncio.to_thread(begun.wait)
-    task.cancel()
-    await asyncio.sleep(0.01)
-    assert not task.done()
-    released.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await asyncio.to_thread(begun.wait, 10)
+    await cancel(task, released)
     assert steps == ["after"]

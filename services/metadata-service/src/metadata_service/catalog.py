@@ -67,14 +67,14 @@ class Catalog:
         page: list[str] = []
         if wanted <= 0:
             return CatalogPage(page)
-        walk = _Walk(self._objects, self._markers, Sieve(matching), wanted + 1)
+        walk = _Walk(self._objects, self._markers, Sieve(matching))
         # The folders that the walk is in, the innermost last.
         path = _resume(walk, last)
         while path:
             level = path[-1]
             if walk.is_tired and level.can_stop:
                 return CatalogPage(page, more=True, position=level.position)
-            node = await level.next()
+            node = await level.next(wanted + 1 - len(page))
             if node is None:
                 if level.is_over:
                     path.pop()
@@ -83,7 +83,6 @@ class Catalog:
                 if len(page) == wanted:
                     return CatalogPage(page, more=True)
                 page.append(node.name)
-                walk.wanted -= 1
             if node.leads_on:
                 path.append(_Level(walk, node.name, node.folder))
         return CatalogPage(page)
@@ -92,18 +91,16 @@ class Catalog:
 class _Walk:
     """One call's walk: what it is for, and how much it has looked at."""
 
-    def __init__(self, objects: Objects, markers: Sequence[str], sieve: Sieve, wanted: int) -> None:
-        """`wanted` is how many repositories it is to find."""
-        self.wanted = wanted
+    def __init__(self, objects: Objects, markers: Sequence[str], sieve: Sieve) -> None:
         self.objects = objects
         self.markers = markers
         self.sieve = sieve
         self.looks = 0
         self._at_once = _FEWEST_FOLDERS
 
-    def take(self) -> int:
-        """How many folders to look into now: no more than could be wanted."""
-        taken, self._at_once = min(self._at_once, self.wanted), min(4 * self._at_once, _MOST_FOLDERS)
+    def take(self, most: int) -> int:
+        """How many folders to look into now, at most `most`."""
+        taken, self._at_once = min(self._at_once, most), min(4 * self._at_once, _MOST_FOLDERS)
         return taken
 
     @property
@@ -172,11 +169,14 @@ class _Level:
         before = self._before if self._names else self.after
         return _join(self.name, f"{before}/{_END}") if before else self.name
 
-    async def next(self) -> _Node | None:
-        """The next child that is a repository or leads to some; None if none was found in a first look."""
+    async def next(self, wanted: int) -> _Node | None:
+        """The next child that is a repository or leads to some; None if none was found in a first look.
+
+        It looks into no more than are `wanted`.
+        """
         if not self._nodes:
             if self._names:
-                await self._read_nodes()
+                await self._read_nodes(wanted)
             elif self._more:
                 await self._read_names()
         return self._nodes.popleft() if self._nodes else None
@@ -203,8 +203,8 @@ class _Level:
             child for child in children if _is_name(child) and (sieve.admits(child) or sieve.leads_on(child))
         )
 
-    async def _read_nodes(self) -> None:
-        names = [self._names.popleft() for _ in range(min(self._walk.take(), len(self._names)))]
+    async def _read_nodes(self, wanted: int) -> None:
+        names = [self._names.popleft() for _ in range(min(self._walk.take(wanted), len(self._names)))]
         self._before = names[-1].rpartition("/")[2]
         self._may_stop = True
         sieve = self._walk.sieve

@@ -20,11 +20,11 @@ ALIAS = Digest.of(b"a layer", "sha512")
 DESCRIPTOR = BlobDescriptor(DIGEST, 7)
 
 
-# Each implementation, by the fixtures that it needs.
 # How long an answer takes is not what these tests are about.
 _PATIENT = "dialtimeout: 20s, readtimeout: 20s, writetimeout: 20s"
 
 
+# Each implementation, by the fixtures that it needs.
 def _redis(new_cache, server) -> DescriptorCache:
     return CircuitBreaker(new_cache(f"{{addr: '{server.address}', {_PATIENT}}}"))
 

@@ -122,8 +122,7 @@ class UploadsClient:
             # In the commit's own stream a part could be taken for the whole, and the upload dropped for it.
             offset = (await self._append_stream(repository, upload_id, offset, None, pieces)).offset
             return await self._commit_stored(repository, upload_id, offset, digest)
-        append = _append_header(repository, upload_id, offset, length)
-        header = blob_pb2.CommitUploadRequest(header=blob_pb2.CommitHeader(append=append, digest=digest))
+        header = blob_pb2.CommitUploadRequest(header=commit)
         stub = (await self._instances.for_key(upload_id)).uploads
         call = stub.Commit(metadata=call_metadata())  # type: ignore[call-arg]  # it is written to
         messages = _Messages(header, pieces, lambda data: blob_pb2.CommitUploadRequest(data=data))
