@@ -8,7 +8,7 @@ import pytest
 
 from blob_service.cancellation import run_to_completion
 from blob_service.concurrency import CALLS_AT_ONCE, gather_bounded
-from blob_service.streams import read_ahead
+from blob_service.streams import ReadAhead
 from support.atonce import AtOnce
 
 
@@ -64,7 +64,7 @@ async def test_reading_ahead_holds_one_chunk_more_than_the_caller() -> None:
             yield bytes([number])
 
     seen = []
-    async for chunk, _ in read_ahead(source()):
+    async for chunk in ReadAhead(source()):
         await asyncio.sleep(0.005)
         seen.append(chunk)
         assert fetched <= len(seen) + 1
@@ -80,7 +80,7 @@ async def test_an_error_of_the_source_comes_after_what_came_before_it() -> None:
     seen = []
 
     async def read() -> None:
-        async for chunk, _ in read_ahead(source()):
+        async for chunk in ReadAhead(source()):
             await asyncio.sleep(0.005)
             seen.append(chunk)
 

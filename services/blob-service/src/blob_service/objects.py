@@ -6,7 +6,7 @@ A fence stands around them: no call reaches a path outside that folder, or any r
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -68,27 +68,23 @@ class Objects:
             raise _too_large(MAX_REPLY_BYTES)
         return contents
 
-    def check(self, objects: Sequence[tuple[str, bytes]]) -> None:
-        """Refuse what `put` refuses."""
-        _check_paths([path for path, _ in objects])
-        if any(len(content) > MAX_OBJECT_BYTES for _, content in objects):
-            raise _too_large(MAX_OBJECT_BYTES)
+    async def put_after(self, first: Callable[[], Awaitable[_R]], objects: Sequence[tuple[str, bytes]]) -> _R:
+        """Await `first`, then write each object whole, atomically and durably, one after the other.
 
-    async def put(self, objects: Sequence[tuple[str, bytes]]) -> None:
-        """Write each object whole, atomically and durably, one after the other; stops at the first error.
-
-        Raises RegistryError SIZE_INVALID (HTTP status 413) for an object over MAX_OBJECT_BYTES, and then
-        writes none.
+        Returns what `first` gave. Stops at the first error. Raises RegistryError SIZE_INVALID (HTTP status
+        413) for an object over MAX_OBJECT_BYTES; then, and if `first` raises, nothing is written.
         """
-        self.check(objects)
+        _check_objects(objects)
+        result = await first()
         await self._driver.together(lambda: self._put(objects))
+        return result
 
     async def put_behind(self, path: str, objects: Sequence[tuple[str, bytes]]) -> int:
-        """As `put`, if there is a file at `path` (of the driver, behind no fence); the bytes that it has.
+        """As `put_after`, if there is a file at `path` (behind no fence); the bytes that it has.
 
         Raises PathNotFoundError, and writes nothing, if there is none.
         """
-        self.check(objects)
+        _check_objects(objects)
 
         async def put() -> int:
             info = await self._driver.stat(path)
@@ -177,6 +173,12 @@ def _cut_to_reply(folders: Sequence[Folder | None]) -> list[Folder | None]:
             kept.append(name)
         cut.append(Folder(kept, folder.truncated or len(kept) < len(folder.names)))
     return cut
+
+
+def _check_objects(objects: Sequence[tuple[str, bytes]]) -> None:
+    _check_paths([path for path, _ in objects])
+    if any(len(content) > MAX_OBJECT_BYTES for _, content in objects):
+        raise _too_large(MAX_OBJECT_BYTES)
 
 
 def _check_paths(paths: Sequence[str], *, folder_itself: bool = False) -> None:

@@ -21,7 +21,7 @@ from blob_service.drivers.interface import (
 from blob_service.hashing import RunningHash
 from blob_service.layout import UploadKey, upload_data, upload_folder
 from blob_service.metrics import UPLOAD_BYTES, UPLOAD_REHASHES
-from blob_service.streams import Block, read_ahead
+from blob_service.streams import Block, ReadAhead
 from moorage.errors import ErrorCode, RegistryError
 
 # A block of no more than this that is known to be the last is written together with what follows.
@@ -82,12 +82,12 @@ class UploadWriter:
         if length is not None and self._over(limit, length):
             raise _too_large(limit)
         missing = length
-        async with aclosing(read_ahead(chunks)) as blocks:
-            async for block, last in blocks:
+        async with aclosing(ReadAhead(chunks)) as blocks:
+            async for block in blocks:
                 part = block if missing is None else block[:missing]
                 if self._over(limit, len(part)):
                     raise _too_large(limit)
-                if last and len(part) <= _HELD_BYTES and self._is_in_step():
+                if len(part) <= _HELD_BYTES and self._is_in_step() and await blocks.has_ended():
                     await self.running.update(part)
                     self._held = part
                 else:

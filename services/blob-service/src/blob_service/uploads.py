@@ -231,9 +231,6 @@ class Uploads:
             return
         try:
             await self._transient.together(upload.leave)
-        except (PathNotFoundError, WriterBusyError):
-            # It was removed meanwhile, or another process went on with it: there is nothing here to drop.
-            raise
         except StorageError:
             if upload.in_doubt:
                 # Storage may hold anything now, and would perhaps say next time that all is well.

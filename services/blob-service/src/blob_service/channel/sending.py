@@ -12,7 +12,7 @@ from blob_service.drivers.interface import DriverError
 from blob_service.drivers.threads import ThreadPool
 from blob_service.failures import blob_unknown, parse_digest, storage_failures
 from blob_service.metrics import BLOB_READ_BYTES
-from blob_service.streams import read_ahead
+from blob_service.streams import ReadAhead
 from moorage.digest import Digest
 from moorage.errors import ErrorCode, RegistryError
 from moorage.v1 import blob_pb2
@@ -102,8 +102,8 @@ class Sending:
 
     async def _send_part(self, part: _Part, reader: BlobReader) -> None:
         head = part.head
-        async with aclosing(read_ahead(reader)) as chunks:
-            async for chunk, _ in chunks:
+        async with aclosing(ReadAhead(reader)) as chunks:
+            async for chunk in chunks:
                 await self._start()
                 await self._client.send(head, chunk)
                 head = b""

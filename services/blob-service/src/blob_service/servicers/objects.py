@@ -45,9 +45,9 @@ class ObjectStore(ObjectStoreServicer):
         objects = [(each.path, each.content) for each in request.objects]
         with storage_failures():
             if request.HasField("content"):
-                self._objects.check(objects)
-                blob = await self._blobs.put(request.content, digest)
-                await self._objects.put(objects)
+                blob = await self._objects.put_after(
+                    lambda: self._blobs.put(request.content, digest), objects
+                )
             else:
                 blob = await self._link(digest, objects)
         return blob_pb2.LinkResponse(descriptor=descriptor_of(blob))

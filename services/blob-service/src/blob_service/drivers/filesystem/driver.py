@@ -33,13 +33,12 @@ from blob_service.drivers.walk import walk_tree
 _T = TypeVar("_T")
 
 NAME = "filesystem"
+LEFTOVER = "a file that was never put in its place"
 
-# Parts in which the calls for one request are made, and the least calls in each: on a local disk a call is
-# shorter than the way to another thread, on a network's it is not.
+# Parts in which the calls for one request are made, at most, and how many calls are worth one: on a local
+# disk a call is shorter than the way to another thread, on a network's it is not.
 _PARTS = 4
 _CALLS_IN_PART = 16
-
-LEFTOVER = "a file that was never put in its place"
 
 
 class FilesystemDriver(StorageDriver):
