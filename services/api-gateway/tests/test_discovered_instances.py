@@ -14,6 +14,9 @@ from moorage.errors import ErrorCode, RegistryError
 from moorage.rpc import Address, RpcServer
 from support.processes import free_port
 
+# The rank of an instance to which the last attempt to connect failed.
+UNREACHABLE = 2
+
 KEYS = [f"upload-{number}" for number in range(60)]
 
 
@@ -107,6 +110,24 @@ async def test_a_call_waits_for_no_more_than_the_grace(zone: Zone) -> None:
         with pytest.raises(RegistryError) as caught:
             await instances.for_key("any")
     assert caught.value.code is ErrorCode.UNAVAILABLE
+
+
+async def test_a_call_that_waits_for_an_instance_goes_to_its_successor_at_another_address(zone: Zone) -> None:
+    instances = BlobInstances([zone.name], Services(grace="30s"))
+    await zone.start("127.0.0.2")
+    async with instances.followed(zone):
+        gone = await instances.for_key("any")
+        await zone.servers["127.0.0.2"].stop(0)
+        await until(lambda: instances.chosen("any").rank == UNREACHABLE)
+        # DNS has it for a while, and is asked again well before the time between two questions is over.
+        waiting = asyncio.create_task(instances.for_key("any"))
+        await asyncio.sleep(0.1)
+        zone.listed.remove("127.0.0.2")
+        await zone.start("127.0.0.3")
+        async with asyncio.timeout(3):
+            successor = await waiting
+        assert successor.address == f"127.0.0.3:{zone.port}" != gone.address
+    await instances.close()
 
 
 def _known(instances: BlobInstances) -> bool:

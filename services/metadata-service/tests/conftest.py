@@ -280,11 +280,11 @@ def reference_message(reference: str) -> metadata_pb2.Reference:
 
 
 def merged(
-    settings: str, metadata: Address, blobs: Sequence[str], *, lease: str, timeout: str
+    settings: str, metadata: Address, blobs: Sequence[str], *, lease: str, timeout: str, grace: str
 ) -> Configuration:
     document = (
         f"version: 0.1\nservices: {{metadata: {{addr: '{metadata}', lease: {lease}}}, timeout: {timeout}, "
-        f"blob: {{addr: {json.dumps(list(blobs))}}}}}\n"
+        f"grace: {grace}, blob: {{addr: {json.dumps(list(blobs))}}}}}\n"
     )
     if "storage:" not in settings:
         document += "storage: {inmemory: {}, delete: {enabled: true}}\n"
@@ -448,6 +448,7 @@ class Stack:
         blobs: Sequence[Address] = (),
         lease: str = "20ms",
         timeout: str = "30s",
+        grace: str = "2.5s",
     ) -> Registry:
         """A metadata service in front of a blob service over the driver.
 
@@ -455,7 +456,9 @@ class Stack:
         """
         blobs = blobs or [await self.blob_service(driver)]
         address = self.address("metadata")
-        config = merged(settings, address, [str(blob) for blob in blobs], lease=lease, timeout=timeout)
+        config = merged(
+            settings, address, [str(blob) for blob in blobs], lease=lease, timeout=timeout, grace=grace
+        )
         stop = asyncio.Event()
         running = asyncio.create_task(SERVICE.run(config, stop))
 

@@ -118,7 +118,7 @@ async def test_without_the_blob_service_calls_are_unavailable_and_recover(
 ) -> None:
     address = Address.parse(f"unix://{tmp_path_factory.mktemp('s')}/blob.sock")
     async with BlobInstance(address, driver):
-        registry = await stack.registry(driver, blobs=[address])
+        registry = await stack.registry(driver, blobs=[address], grace="100ms")
         digest = await registry.push("team/app", "v1")
     with refused("UNAVAILABLE") as refusal:
         await registry.get("team/app", "v1")
@@ -133,6 +133,19 @@ async def test_without_the_blob_service_calls_are_unavailable_and_recover(
                 return False
 
         await until(answers)
+
+
+async def test_a_call_waits_for_a_blob_service_that_is_starting_again(stack, driver) -> None:
+    address = stack.address("blob")
+    async with BlobInstance(address, driver):
+        registry = await stack.registry(driver, blobs=[address], grace="30s")
+        await registry.push("team/app")
+    listing = asyncio.create_task(registry.tags("team/app"))
+    await asyncio.sleep(0.5)
+    assert not listing.done()
+    async with BlobInstance(address, driver):
+        async with asyncio.timeout(15):
+            assert await listing == ["latest"]
 
 
 async def test_an_instance_that_is_away_is_left_out(stack, driver) -> None:

@@ -17,6 +17,7 @@ from moorage.rpc import Address, Channel, Security, open_channel, unary
 from moorage.rpc.client import UnaryMethod
 from moorage.rpc.discovery import following
 from moorage.rpc.health import is_serving
+from moorage.rpc.readiness import Readiness, connected
 from moorage.v1 import blob_pb2_grpc
 
 # Calls under way at once. A reply holds a manifest at most, so this bounds the memory that replies take.
@@ -31,15 +32,17 @@ class Instance:
     """One instance: its channel and the stubs on it."""
 
     channel: Channel
+    readiness: Readiness
     blobs: blob_pb2_grpc.BlobStoreAsyncStub
     objects: blob_pb2_grpc.ObjectStoreAsyncStub
 
     @classmethod
-    def at(cls, address: Address, security: Security | None) -> Instance:
+    def at(cls, address: Address, grace: float, security: Security | None) -> Instance:
         """The instance at an address. It is connected to in the background."""
         channel = open_channel(address, security, to="blob")
         channel.get_state(try_to_connect=True)
-        return cls(channel, blob_pb2_grpc.BlobStoreStub(channel), blob_pb2_grpc.ObjectStoreStub(channel))
+        blobs, objects = blob_pb2_grpc.BlobStoreStub(channel), blob_pb2_grpc.ObjectStoreStub(channel)
+        return cls(channel, Readiness(channel, grace=grace), blobs, objects)
 
     @property
     def is_connected(self) -> bool:
@@ -54,16 +57,19 @@ class BlobService:
     """
 
     def __init__(
-        self, addresses: Sequence[Address], *, timeout: float, security: Security | None = None
+        self, addresses: Sequence[Address], *, timeout: float, grace: float, security: Security | None = None
     ) -> None:
-        """`timeout` is the most seconds that one call may take."""
+        """`timeout` is the most seconds that one call may take, `grace` what an instance has to come back."""
         self._addresses = addresses
         self._security = security
         self._known = {
-            address: Instance.at(address, security) for address in addresses if not address.discovered
+            address: Instance.at(address, grace, security) for address in addresses if not address.discovered
         }
         self._instances = list(self._known.values())
         self._timeout = timeout
+        self._grace = grace
+        # One that is listed is not connected: DNS may know of its successor.
+        self._missing = asyncio.Event()
         self._turn = count()
         self._slots = asyncio.Semaphore(MAX_CALLS)
         self._closing: set[asyncio.Task[None]] = set()
@@ -71,7 +77,7 @@ class BlobService:
     @asynccontextmanager
     async def followed(self) -> AsyncIterator[BlobService]:
         """Follow what DNS has for names among the addresses, while the context is open."""
-        async with following(self._addresses, self._list):
+        async with following(self._addresses, self._list, missing=self._missing):
             yield self
 
     async def call(
@@ -79,10 +85,13 @@ class BlobService:
     ) -> _Response:
         """Call a method of one instance, within the deadline of the call that is being served.
 
+        An instance that has just gone has a grace to come back, or to be found elsewhere.
+
         Raises RegistryError: what the blob service answered, or UNAVAILABLE.
         """
         async with self._slots:
-            return await unary(method(self._next()), request, timeout=remaining(self._timeout))
+            instance = await connected(self._next, self._missing.set)
+            return await unary(method(instance), request, timeout=remaining(self._timeout))
 
     def unhurried(
         self, ask: Callable[[_Request], Awaitable[_Response]]
@@ -112,7 +121,8 @@ class BlobService:
         """These are the instances from now on. One that is there already keeps its connection."""
         before = self._known
         self._known = {
-            address: before.get(address) or Instance.at(address, self._security) for address in addresses
+            address: before.get(address) or Instance.at(address, self._grace, self._security)
+            for address in addresses
         }
         self._instances = list(self._known.values())
         for address in before.keys() - self._known.keys():

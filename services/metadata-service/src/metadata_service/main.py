@@ -58,7 +58,7 @@ async def _serve(config: Configuration, security: Security | None, stop: asyncio
     address = Address.parse(config.services.metadata.addr)
     timeout = config.services.timeout
     instances = [Address.parse(each) for each in config.services.blob.instances]
-    service = BlobService(instances, timeout=timeout, security=security)
+    service = BlobService(instances, timeout=timeout, grace=config.services.grace, security=security)
     # Without leases others may change storage as well: docs/leases.md.
     alone = config.services.metadata.lease > 0
     descriptors = RepositoryDescriptors(open_cache(config), settling=timeout, alone=alone)

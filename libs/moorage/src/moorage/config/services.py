@@ -254,8 +254,8 @@ class Services(Section):
     """`services`. All times are seconds.
 
     `timeout` is the deadline of a unary call, `blobtimeout` how long a stream of bytes may stall, and `grace`
-    how long a gateway's requests wait for a service that has just gone, as it may only be starting again, or
-    that DNS does not list yet.
+    how long requests, and what the metadata service asks of storage for them, wait for a service that has
+    just gone, as it may only be starting again, or that DNS does not list yet.
     """
 
     gateway: GatewayService = Field(default_factory=GatewayService)

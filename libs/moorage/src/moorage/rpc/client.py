@@ -85,7 +85,7 @@ def open_channel(
     def generation() -> Hashable:
         return named and named.target(), encrypted and encrypted.generation
 
-    return RenewingChannel(make, generation, named.follow if named else None)
+    return RenewingChannel(make, generation, named)
 
 
 def channel_options(address: Address) -> tuple[tuple[str, int | str], ...]:

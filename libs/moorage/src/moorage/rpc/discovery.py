@@ -51,13 +51,19 @@ async def resolve(address: Address) -> tuple[Address, ...]:
 
 @asynccontextmanager
 async def following(
-    addresses: Sequence[Address], apply: Apply, *, interval: float | None = None, ask: Ask = resolve
+    addresses: Sequence[Address],
+    apply: Apply,
+    *,
+    interval: float | None = None,
+    ask: Ask = resolve,
+    missing: asyncio.Event | None = None,
 ) -> AsyncIterator[None]:
     """Tell `apply` where the instances are while the context is open: those in DNS, and the others.
 
     Entering waits a moment for the first answer. What was known stays known while DNS does not answer, or
-    has nothing: whether an instance is gone, its connection tells better. Without an address of DNS nothing
-    is told and nothing runs.
+    has nothing: whether an instance is gone, its connection tells better. Who finds that it is gone sets
+    `missing`, for the names to be asked again soon. Without an address of DNS nothing is told and nothing
+    runs.
     """
     names = [_Name(each, ask) for each in addresses if each.discovered]
     if not names:
@@ -65,7 +71,8 @@ async def following(
         return
     fixed = [each for each in addresses if not each.discovered]
     told = asyncio.Event()
-    task = asyncio.create_task(_follow(names, fixed, apply, told, interval or _INTERVAL))
+    wake = missing or asyncio.Event()
+    task = asyncio.create_task(_follow(names, fixed, apply, told, interval or _INTERVAL, wake))
     try:
         with suppress(TimeoutError):
             async with asyncio.timeout(_FIRST):
@@ -78,7 +85,12 @@ async def following(
 
 
 async def _follow(
-    names: Sequence[_Name], fixed: Sequence[Address], apply: Apply, told: asyncio.Event, interval: float
+    names: Sequence[_Name],
+    fixed: Sequence[Address],
+    apply: Apply,
+    told: asyncio.Event,
+    interval: float,
+    missing: asyncio.Event,
 ) -> None:
     last: list[Address] | None = None
     while True:
@@ -89,8 +101,12 @@ async def _follow(
             last = now
         if all(name.known for name in names):
             told.set()
-        well = all(name.known and name.answered for name in names)
-        await asyncio.sleep(interval if well else min(_RETRY, interval))
+        await asyncio.sleep(min(_RETRY, interval))
+        if all(name.known and name.answered for name in names):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(interval - _RETRY, 0)):
+                    await missing.wait()
+        missing.clear()
 
 
 class NamedTarget:
@@ -102,6 +118,7 @@ class NamedTarget:
         self._target = address.target
         # What DNS had last, as a target; "" for nothing, None before the first answer.
         self._found: str | None = None
+        self._missing = asyncio.Event()
 
     def target(self) -> str:
         """All addresses, as gRPC takes them; the name, as long as they are those that it had at first."""
@@ -109,8 +126,12 @@ class NamedTarget:
 
     async def follow(self) -> None:
         """Keep the target up to date until this is cancelled."""
-        async with following([self._address], self._list, ask=self._ask):
+        async with following([self._address], self._list, ask=self._ask, missing=self._missing):
             await asyncio.get_running_loop().create_future()
+
+    def missing(self) -> None:
+        """Have DNS asked again soon: what it had last is not reachable."""
+        self._missing.set()
 
     def _list(self, addresses: Sequence[Address]) -> None:
         found = ""

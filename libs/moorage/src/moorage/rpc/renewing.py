@@ -6,11 +6,13 @@ Calls go to the channel of the newest certificate and addresses; those under way
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Hashable
 from types import TracebackType
 from typing import Any
 
 import grpc
+
+from moorage.rpc.discovery import NamedTarget
 
 # Seconds that calls under way on a former channel may still take.
 _GRACE = 3600.0
@@ -22,18 +24,18 @@ _LOOK = 0.2
 class RenewingChannel(grpc.aio.Channel):
     """A channel that `make` makes, and makes again when `generation` gives something else.
 
-    `follow` finds out what the newest is. It runs from the first use until the channel is closed.
+    A target with a name, `named`, is followed from the first use until the channel is closed.
     """
 
     def __init__(
         self,
         make: Callable[[], grpc.aio.Channel],
         generation: Callable[[], Hashable],
-        follow: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        named: NamedTarget | None = None,
     ) -> None:
         self._make = make
         self._generation = generation
-        self._follow = follow
+        self._named = named
         self._following: asyncio.Task[None] | None = None
         self._made = generation()
         self._channel = make()
@@ -41,8 +43,8 @@ class RenewingChannel(grpc.aio.Channel):
 
     def current(self) -> grpc.aio.Channel:
         """The channel for the next call."""
-        if self._follow is not None and self._following is None:
-            self._following = asyncio.get_running_loop().create_task(self._follow())
+        if self._named is not None and self._following is None:
+            self._following = asyncio.get_running_loop().create_task(self._named.follow())
         newest = self._generation()
         if newest != self._made:
             former, self._channel, self._made = self._channel, self._make(), newest
@@ -76,6 +78,8 @@ class RenewingChannel(grpc.aio.Channel):
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         """Wait until the newest channel is in another state, or another one is the newest."""
         channel = self.current()
+        if self._named is not None and last_observed_state is not grpc.ChannelConnectivity.READY:
+            self._named.missing()
         changed = asyncio.ensure_future(channel.wait_for_state_change(last_observed_state))
         try:
             while not changed.done() and self.current() is channel:

@@ -14,16 +14,17 @@ import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 
 from api_gateway.clients.channel import DataChannel, open_data_channel
-from api_gateway.clients.readiness import Readiness
 from moorage.config.services import Services
 from moorage.errors import ErrorCode, RegistryError
 from moorage.rpc import Address, Channel, Security, open_channel
 from moorage.rpc.discovery import Ask, following, resolve
 from moorage.rpc.health import is_serving
+from moorage.rpc.readiness import Readiness, connected
 from moorage.v1 import blob_pb2_grpc
 
 # How well an instance can be called: it is connected, it may be soon, or the last attempt failed.
@@ -78,26 +79,27 @@ class BlobInstances:
         self._instances: dict[Address, BlobInstance] = {}
         self._retired: dict[Address, tuple[BlobInstance, asyncio.Task[None]]] = {}
         self._known = asyncio.Event()
+        # One that is listed is not connected: DNS may know of its successor.
+        self._missing = asyncio.Event()
         self._list([address for address in self._addresses if not address.discovered])
 
     @asynccontextmanager
     async def followed(self, ask: Ask = resolve) -> AsyncIterator[BlobInstances]:
         """Follow what DNS has for names among the addresses, while the context is open."""
-        async with following(self._addresses, self._list, ask=ask):
+        async with following(self._addresses, self._list, ask=ask, missing=self._missing):
             yield self
 
     async def for_key(self, key: str) -> BlobInstance:
         """The instance for a key (an upload's id, a digest), connected if it can be.
 
-        Where none is known yet, one has `services.grace` to be listed. Raises RegistryError UNAVAILABLE.
+        An instance has `services.grace` to be listed and to be connected. Raises RegistryError UNAVAILABLE
+        when none is known.
         """
         if not self._instances:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._services.grace):
                     await self._known.wait()
-        instance = self.chosen(key)
-        await instance.readiness.wait()
-        return instance
+        return await connected(partial(self.chosen, key), self._missing.set)
 
     def chosen(self, key: str) -> BlobInstance:
         """The instance for a key: the same one each time, unless it is not connected and another one is.

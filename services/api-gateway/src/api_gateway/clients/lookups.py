@@ -13,11 +13,11 @@ from typing import Any
 import structlog
 
 from api_gateway import metrics
-from api_gateway.clients.readiness import Readiness
 from api_gateway.memory import BlobKey, LinkedBlob, Manifest, ManifestKey, Memory, Watch
 from moorage.concurrency import for_each
 from moorage.errors import ErrorCode, RegistryError
 from moorage.rpc import Channel, error_of, unary
+from moorage.rpc.readiness import Readiness
 from moorage.v1 import common_pb2, metadata_pb2, metadata_pb2_grpc
 
 log = structlog.get_logger("api_gateway.lookups")

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import TypeVar
 
-from api_gateway.clients.readiness import Readiness
 from moorage.digest import Digest
 from moorage.rpc import Channel, rpc_errors, unary
 from moorage.rpc.client import UnaryMethod, call_metadata
+from moorage.rpc.readiness import Readiness
 from moorage.v1 import common_pb2, metadata_pb2, metadata_pb2_grpc
 
 _Request = TypeVar("_Request")
