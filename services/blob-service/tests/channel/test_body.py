@@ -13,8 +13,9 @@ from contextlib import AsyncExitStack, closing
 import pytest
 
 from blob_service.channel.body import Body
+from blob_service.channel.chunked import Chunked
 from blob_service.channel.client import Client, ClientGoneError
-from blob_service.channel.framing import Chunked, Counted, Framing
+from blob_service.channel.framing import Counted, Framing
 from blob_service.channel.memory import BLOCKS, LARGE_BLOCK, SMALL_BLOCK, BodyMemory
 
 KIB = 1 << 10

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import random
+import re
+from collections.abc import Sequence
+from itertools import cycle, pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blob_service.channel.framing import Chunked, Counted, Framing
+from blob_service.channel.chunked import Chunked
+from blob_service.channel.framing import Counted, Framing
 
 
 class Outcome:
@@ -23,15 +27,50 @@ class Outcome:
             buffer = bytearray(b"#" * before + piece)
             unframed = framing.unframe(buffer, before, len(buffer))
             assert buffer[:before] == b"#" * before
-            assert before <= unframed.end <= unframed.rest <= len(buffer)
+            assert before <= unframed.end <= len(buffer) - len(unframed.behind)
             self.body += buffer[before : unframed.end]
             self.error = unframed.error
             if self.error is not None:
                 return
             if framing.ended:
-                self.behind = bytes(buffer[unframed.rest :]) + b"".join(pieces[number + 1 :])
+                self.behind = unframed.behind + b"".join(pieces[number + 1 :])
                 return
-            assert unframed.rest == len(buffer)
+            assert not unframed.behind
+
+
+class Received:
+    """What came of a stream that was received as the framing expects it, so many bytes at a time."""
+
+    def __init__(self, framing: Framing, stream: bytes, reads: list[int], room: int) -> None:
+        self.body = b""
+        self.behind = stream
+        self.error = None
+        # The places of each read.
+        self.places: list[int] = []
+        for most in cycle(reads):
+            # A block that is half full: nothing before `start` may change.
+            buffer = bytearray(b"#" * (7 + room))
+            expected = framing.expect(buffer, 7, len(buffer))
+            assert 1 <= sum(map(len, expected.places)) <= room
+            count = _fill(expected.places, self.behind[:most])
+            self.places.append(len(expected.places))
+            unframed = expected.unframe(count)
+            assert buffer[:7] == b"#" * 7
+            self.body += buffer[7 : unframed.end]
+            self.behind = unframed.behind + self.behind[count:]
+            self.error = unframed.error
+            if framing.ended or self.error or not self.behind:
+                return
+
+
+def _fill(places: Sequence[memoryview], content: bytes) -> int:
+    """Write into places one after the other, as recvmsg(2) does; how many bytes that were."""
+    count = 0
+    for place in places:
+        piece = content[count : count + len(place)]
+        place[: len(piece)] = piece
+        count += len(piece)
+    return count
 
 
 def cut(stream: bytes, cuts: list[int]) -> list[bytes]:
@@ -95,6 +134,66 @@ def test_a_corrupted_stream_never_yields_more_than_was_sent(
     assert in_pieces.body == at_once.body
     assert whole.ended == cut_up.ended
     assert (at_once.error is None) == (in_pieces.error is None)
+
+
+_CONTENT = random.Random(1).randbytes(8192)
+
+
+@st.composite
+def regular_streams(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """Runs of chunks of one size each, as clients send them, and now and then another one."""
+    stream, body = b"", b""
+    for _ in range(draw(st.integers(1, 4))):
+        size = draw(st.sampled_from([2048, 2049, 4096, 5000, 2000, 1]))
+        line = draw(st.sampled_from([b"%x", b"%X", b"00%x", b"%x;an=extension"])) % size
+        for number in range(draw(st.integers(1, 30))):
+            chunk = _CONTENT[number : number + size]
+            stream += line + b"\r\n" + chunk + b"\r\n"
+            body += chunk
+    return stream + b"0\r\n\r\n", body
+
+
+_READS = st.lists(st.integers(1, 60_000), min_size=1, max_size=6)
+_ROOM = st.integers(1000, 40_000)
+
+
+@given(regular_streams(), _READS, _ROOM, st.binary(max_size=3000))
+def test_a_regular_body_is_the_same_however_it_is_received(
+    streams: tuple[bytes, bytes], reads: list[int], room: int, behind: bytes
+) -> None:
+    stream, body = streams
+    framing = Chunked()
+    outcome = Received(framing, stream + behind, reads, room)
+    assert framing.ended
+    assert outcome.error is None
+    assert (outcome.body, outcome.behind) == (body, behind)
+
+
+@given(regular_streams(), _READS, _ROOM, st.data())
+def test_a_corrupted_regular_stream_is_taken_for_the_same_however_it_is_received(
+    streams: tuple[bytes, bytes], reads: list[int], room: int, data: st.DataObject
+) -> None:
+    stream, _ = streams
+    # Mostly near where a chunk begins.
+    begin = data.draw(st.sampled_from([match.start() for match in re.finditer(rb"\r\n", stream)]))
+    at = max(0, min(begin + data.draw(st.integers(-8, 8)), len(stream) - 1))
+    corrupted = stream[:at] + data.draw(st.binary(max_size=3)) + stream[at + 1 :]
+    whole, received = Chunked(), Chunked()
+    at_once = Outcome(whole, [corrupted])
+    outcome = Received(received, corrupted, reads, room)
+    assert outcome.body == at_once.body
+    assert whole.ended == received.ended
+    assert (outcome.error is None) == (at_once.error is None)
+
+
+def test_what_stands_between_chunks_of_one_size_is_received_apart_from_them() -> None:
+    chunks = [random.Random(number).randbytes(4096) for number in range(400)]
+    stream = b"".join(b"1000\r\n" + chunk + b"\r\n" for chunk in chunks) + b"0\r\n\r\n"
+    outcome = Received(Chunked(), stream, [100_000], 1 << 20)
+    assert outcome.body == b"".join(chunks)
+    # The first read shows that there is one size; in the last places the end stands where a chunk may be.
+    assert outcome.places[0] == 1
+    assert min(outcome.places[1:]) > 2 * 100_000 // 5000
 
 
 @given(chunked_streams(), st.integers(1, 1000))

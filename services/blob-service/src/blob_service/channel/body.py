@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from blob_service.channel.client import Client, ClientGoneError, TooSlowError
 from blob_service.channel.framing import Buffer, Framing
@@ -119,34 +119,38 @@ class Body:
 
         None when some are there already, and no more come for now.
         """
-        with memoryview(buffer) as view:
-            if self._received:
-                count = min(len(self._received), len(buffer) - filled)
-                view[filled : filled + count] = self._received[:count]
-                self._received = self._received[count:]
-            else:
-                room = filled + self._framing.wanted(len(buffer) - filled)
-                try:
-                    count = await self._client.receive(
-                        view[filled:room], patience=_PATIENCE if filled else None
-                    )
-                except TimeoutError:
-                    if filled:
-                        return None
-                    raise RegistryError(
-                        ErrorCode.SIZE_INVALID, message="the body did not arrive in time", http_status=408
-                    ) from None
-                except TooSlowError:
-                    raise RegistryError(
-                        ErrorCode.SIZE_INVALID, message="the body arrives too slowly", http_status=408
-                    ) from None
-                if count == 0:
-                    raise ClientGoneError("the client closed its connection in mid-body")
-        unframed = self._framing.unframe(buffer, filled, filled + count)
+        if self._received:
+            count = min(len(self._received), len(buffer) - filled)
+            buffer[filled : filled + count] = self._received[:count]
+            self._received = self._received[count:]
+            unframed = self._framing.unframe(buffer, filled, filled + count)
+        else:
+            expected = self._framing.expect(buffer, filled, len(buffer))
+            received = await self._receive(expected.places, wait=not filled)
+            if received is None:
+                return None
+            unframed = expected.unframe(received)
         self._failure = unframed.error
-        if self.ended:
-            self._behind = bytes(buffer[unframed.rest : filled + count])
+        self._behind = unframed.behind
         return unframed.end
+
+    async def _receive(self, places: Sequence[memoryview], *, wait: bool) -> int | None:
+        """Read once; how many bytes came. None when none come for now, unless they are to be waited for."""
+        try:
+            received = await self._client.receive(places, patience=None if wait else _PATIENCE)
+        except TimeoutError:
+            if not wait:
+                return None
+            raise RegistryError(
+                ErrorCode.SIZE_INVALID, message="the body did not arrive in time", http_status=408
+            ) from None
+        except TooSlowError:
+            raise RegistryError(
+                ErrorCode.SIZE_INVALID, message="the body arrives too slowly", http_status=408
+            ) from None
+        if received == 0:
+            raise ClientGoneError("the client closed its connection in mid-body")
+        return received
 
     def _next_buffer(self) -> tuple[Buffer, int]:
         """A buffer that is free again, and how large a block in it is."""
@@ -157,7 +161,14 @@ class Body:
         block = self._taken or SMALL_BLOCK
         if len(self._buffers) < BLOCKS:
             size = min(block, len(self._spilt) + self._framing.wanted(block))
-            self._buffers.append(mmap.mmap(-1, size + _SPILL) if size == block else bytearray(size))
+            self._buffers.append(_pages(size + _SPILL) if size == block else bytearray(size))
         buffer = self._buffers[self._turn % BLOCKS]
         self._turn += 1
         return buffer, min(block, len(buffer))
+
+
+def _pages(size: int) -> mmap.mmap:
+    """Memory that begins with a page, in large pages as far as the system has any."""
+    pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages

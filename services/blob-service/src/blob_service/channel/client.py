@@ -12,7 +12,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 from blob_service.drivers.threads import ThreadPool
 from blob_service.metrics import SLOW_CLIENTS
@@ -72,8 +72,8 @@ class Client:
         self.read = 0
         self.written = 0
 
-    async def receive(self, buffer: memoryview, *, patience: float | None = None) -> int:
-        """Read into `buffer` what there is, waiting for the first byte; 0 at the end.
+    async def receive(self, places: Sequence[memoryview], *, patience: float | None = None) -> int:
+        """Read into `places`, in their order, what there is, waiting for the first byte; 0 at the end.
 
         Raises TimeoutError after `patience` seconds, by default those of the stall deadline, TooSlowError,
         and ClientGoneError.
@@ -81,7 +81,7 @@ class Client:
         waited = 0.0
         while True:
             try:
-                received = self._socket.recv_into(buffer)
+                received = self._socket.recvmsg_into(places)[0]
             except BlockingIOError:
                 started = time.monotonic()
                 try:

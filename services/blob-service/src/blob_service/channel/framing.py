@@ -1,13 +1,14 @@
 """The framing of a request's body: how long it is, and where in what comes in its bytes are.
 
 A framing unframes in place: it moves the body's bytes together within the buffer that they were received in.
-Source: RFC 9112, sections 6.2 (Content-Length) and 7.1 (chunked).
+Where it can tell beforehand, it has them received where they belong.
+Source: RFC 9112, section 6.2 (Content-Length). Chunks are in `chunked`.
 """
 
 from __future__ import annotations
 
 import mmap
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,26 +17,31 @@ from moorage.errors import ErrorCode, RegistryError
 Buffer = bytearray | mmap.mmap
 """What a body is received in."""
 
-# Bytes of a chunk's size with its extensions, and of all trailers, at most.
-_LINE = 4096
-_TRAILERS = 16 * 1024
-
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\r\n]*)?")
-# What stands between two chunks, mostly: one match for two lines.
-_BETWEEN = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})\r\n")
-_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n]*")
-
 
 @dataclass(frozen=True, slots=True)
 class Unframed:
-    """What came of some bytes: the body's lie before `end`; those from `rest` on were not taken.
+    """What came of some bytes: the body's lie before `end`.
 
-    `error` says what is wrong with them, if they are not of this framing.
+    `behind` are those that follow the body, once it has ended. `error` says what is wrong with what follows
+    the body's bytes, if it is not of this framing.
     """
 
     end: int
-    rest: int
+    behind: bytes = b""
     error: RegistryError | None = None
+
+
+class Expected(Protocol):
+    """Where what comes next is received."""
+
+    @property
+    def places(self) -> Sequence[memoryview]:
+        """What to receive into, one after the other."""
+        ...
+
+    def unframe(self, count: int) -> Unframed:
+        """Take the `count` bytes that came. The body's are moved together where they are not so yet."""
+        ...
 
 
 class Framing(Protocol):
@@ -50,9 +56,27 @@ class Framing(Protocol):
         """How many bytes may be read at once, where there is room for `room` (one or more)."""
         ...
 
+    def expect(self, buffer: Buffer, start: int, end: int) -> Expected:
+        """Where between `start` and `end` to receive what comes next: where it belongs, if that is known."""
+        ...
+
     def unframe(self, buffer: Buffer, start: int, end: int) -> Unframed:
         """Take the bytes from `start` to `end`, moving the body's to `start`."""
         ...
+
+
+class Anything:
+    """Bytes that a framing looks through once they are there."""
+
+    def __init__(self, framing: Framing, buffer: Buffer, start: int, end: int) -> None:
+        self._framing = framing
+        self._buffer = buffer
+        self._start = start
+        self.places = (memoryview(buffer)[start : start + framing.wanted(end - start)],)
+
+    def unframe(self, count: int) -> Unframed:
+        """See `Expected.unframe`."""
+        return self._framing.unframe(self._buffer, self._start, self._start + count)
 
 
 class Counted:
@@ -70,103 +94,15 @@ class Counted:
         """See `Framing.wanted`: never more than the body."""
         return min(room, self._missing)
 
+    def expect(self, buffer: Buffer, start: int, end: int) -> Expected:
+        """See `Framing.expect`: nothing stands between its bytes."""
+        return Anything(self, buffer, start, end)
+
     def unframe(self, buffer: Buffer, start: int, end: int) -> Unframed:
         """See `Framing.unframe`."""
         taken = min(end - start, self._missing)
         self._missing -= taken
-        return Unframed(start + taken, start + taken)
-
-
-class Chunked:
-    """A body in chunks, each with its length before it."""
-
-    def __init__(self) -> None:
-        self._missing = 0
-        self._line = bytearray()
-        self._trailer_bytes = 0
-        # What the next bytes are.
-        self._take = self._size
-        self._ended = False
-
-    @property
-    def ended(self) -> bool:
-        """See `Framing.ended`."""
-        return self._ended
-
-    def wanted(self, room: int) -> int:
-        """See `Framing.wanted`."""
-        return room
-
-    def unframe(self, buffer: Buffer, start: int, end: int) -> Unframed:
-        """See `Framing.unframe`."""
-        body = position = start
-        with memoryview(buffer) as view:
-            while position < end and not self._ended:
-                if not self._missing:
-                    try:
-                        position = self._take(buffer, position, end)
-                    except MalformedBodyError as error:
-                        return Unframed(body, position, error)
-                    continue
-                taken = min(self._missing, end - position)
-                if body != position:
-                    view[body : body + taken] = view[position : position + taken]
-                body += taken
-                position += taken
-                self._missing -= taken
-        return Unframed(body, position)
-
-    def _size(self, buffer: Buffer, position: int, end: int) -> int:
-        line, position = self._next_line(buffer, position, end, _LINE)
-        if line is None:
-            return position
-        match = _SIZE.fullmatch(line)
-        if match is None:
-            raise MalformedBodyError("a chunk has no valid size")
-        self._missing = int(match[1], 16)
-        self._take = self._chunk_end if self._missing else self._trailer
-        return position
-
-    def _chunk_end(self, buffer: Buffer, position: int, end: int) -> int:
-        between = None if self._line else _BETWEEN.match(buffer, position, end)
-        if between is not None and (size := int(between[1], 16)):
-            self._missing = size
-            return between.end()
-        line, position = self._next_line(buffer, position, end, 0)
-        if line:
-            raise MalformedBodyError("a chunk is longer than its size")
-        if line is not None:
-            self._take = self._size
-        return position
-
-    def _trailer(self, buffer: Buffer, position: int, end: int) -> int:
-        line, position = self._next_line(buffer, position, end, max(0, _TRAILERS - self._trailer_bytes))
-        if line is None:
-            return position
-        self._trailer_bytes += len(line) + 2
-        if not line:
-            self._ended = True
-        elif _TRAILER.fullmatch(line) is None:
-            raise MalformedBodyError("a trailer is not a field")
-        return position
-
-    def _next_line(self, buffer: Buffer, position: int, end: int, limit: int) -> tuple[bytes | None, int]:
-        """The line that begins in `_line` or at `position`, without its end, and where the next one begins.
-
-        None as long as its end has not come in; what there is of it is kept in `_line`.
-        """
-        found = buffer.find(b"\n", position, end)
-        stop = end if found < 0 else found + 1
-        if len(self._line) + stop - position > limit + len(b"\r\n"):
-            raise MalformedBodyError("a line of the chunked framing is too long")
-        line = bytes(self._line) + buffer[position:stop]
-        if found < 0:
-            self._line[:] = line
-            return None, stop
-        self._line.clear()
-        if not line.endswith(b"\r\n"):
-            raise MalformedBodyError("a line of the chunked framing does not end in CRLF")
-        return line[: -len(b"\r\n")], stop
+        return Unframed(start + taken, b"" if self._missing else bytes(buffer[start + taken : end]))
 
 
 class MalformedBodyError(RegistryError):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from blob_service.channel.body import Body
-from blob_service.channel.framing import Chunked, Counted, Framing
+from blob_service.channel.chunked import Chunked
+from blob_service.channel.framing import Counted, Framing
 from blob_service.failures import parse_digest, storage_failures
 from blob_service.servicers.blobs import descriptor_of
 from blob_service.servicers.uploads import declared_length, upload_key, upload_message
