@@ -2,7 +2,8 @@
 
 Clients push tags and pull them through both while a fault comes and goes. What each client saw of each tag is
 a history, and the histories are checked for linearizability: no pull finds an older tag than a push that was
-acknowledged before it, or than what another pull has found before it, through whichever gateway.
+acknowledged before it, or than what another pull has found before it, through whichever gateway. Writers make
+new tags as well, with rising numbers. The last one of a writer's in the list of tags is one more history.
 """
 
 from __future__ import annotations
@@ -111,7 +112,21 @@ class Clients:
         choices = random.Random(f"{SEED}-{name}")
         with V2Client(url, timeout=8) as client:
             while not self._stop.wait(0.002):
-                self._look(client, choices.choice(TAGS), name, choices.choice(("GET", "GET", "HEAD")))
+                if choices.random() < 0.25:
+                    self._list(client, choices.choice(list(self._gateways)), name)
+                else:
+                    self._look(client, choices.choice(TAGS), name, choices.choice(("GET", "GET", "HEAD")))
+
+    def _list(self, client: V2Client, writer: str, name: str) -> None:
+        """Which tag of a writer's is the last one in the list of all."""
+        with self._recorder.read(_series(writer), name) as read:
+            try:
+                answer = client.http.get(f"/v2/{REPOSITORY}/tags/list")
+            except httpx.TransportError:
+                return
+            if expect(answer, 200, 503).status_code == 200:
+                made = (tag for tag in answer.json()["tags"] if tag.startswith(_series(writer)))
+                read.value = max(made, default=NOTHING)
 
     def _look(self, client: V2Client, tag: str, name: str, method: str) -> None:
         with self._recorder.read(tag, name) as read:
@@ -134,13 +149,23 @@ class Clients:
             count = 0
             while not self._stop.wait(choices.uniform(0.02, 0.2)):
                 count += 1
-                tag, manifest = choices.choice(TAGS), _manifest(f"{name}-{count}")
-                with self._recorder.write(tag, manifest.digest, name) as write:
+                manifest = _manifest(f"{name}-{count}")
+                tag, value = choices.choice(TAGS), manifest.digest
+                register = tag
+                if choices.random() < 0.3:
+                    register = _series(name.removesuffix("-writer-0"))
+                    tag = value = f"{register}{count:06d}"
+                with self._recorder.write(register, value, name) as write:
                     try:
                         answer = client.put_manifest(REPOSITORY, tag, manifest)
                     except httpx.TransportError:
                         continue
                     write.acknowledged = expect(answer, 201, 503).status_code == 201
+
+
+def _series(gateway: str) -> str:
+    """How the tags begin that the writer on a gateway makes, each after the one before."""
+    return f"made-through-{gateway}-"
 
 
 def _manifest(name: str) -> Content:
@@ -161,18 +186,21 @@ class TwoGateways:
 
     def run(self, disturb: Callable[[], None]) -> None:
         """Let clients push and pull for SECONDS while `disturb` is called again and again, then check."""
-        hits = self.hits()
+        before = {kind: self.hits(kind) for kind in ("manifest", "tags")}
         end = time.monotonic() + SECONDS
         with self.clients.running():
             while time.monotonic() < end:
                 disturb()
         self.clients.check()
-        assert self.hits() > hits + SECONDS, "the memory answered hardly anything: the test proves nothing"
+        for kind, hits in before.items():
+            found = self.hits(kind) - hits
+            assert found > SECONDS, f"only {found:g} {kind} answers came from memory: the test proves nothing"
 
-    def hits(self) -> float:
-        """How many manifests the second gateway has answered from its memory."""
+    def hits(self, kind: str) -> float:
+        """How many answers of a kind the second gateway has had in its memory."""
         text = expect(httpx.get(f"http://{self._debug}/metrics"), 200).text
-        found = re.findall(r'^moorage_gateway_memory_hits_total\{[^}]*"manifest"[^}]*\} (\S+)$', text, re.M)
+        pattern = rf'^moorage_gateway_memory_hits_total\{{[^}}]*"{kind}"[^}}]*\}} (\S+)$'
+        found = re.findall(pattern, text, re.M)
         return sum(map(float, found))
 
 

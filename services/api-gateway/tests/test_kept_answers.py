@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 ACCEPT = {"Accept": MANIFEST}
-KINDS = ("manifest", "link", "content")
+KINDS = ("manifest", "link", "tags", "content")
 
 
 def count(name: str, kind: str) -> float:
@@ -52,7 +52,9 @@ def test_what_was_asked_for_once_needs_no_other_service_any_more(start_registry,
     for reference in ("v1", digest):
         eventually_kept(registry, repository, reference)
     registry.client.get(blob)
+    assert registry.client.get(f"/v2/{repository}/tags/list").json()["tags"] == ["v1"]
     with registry.without(registry.blob):
+        assert registry.client.get(f"/v2/{repository}/tags/list").json()["tags"] == ["v1"]
         for reference in ("v1", digest):
             path = f"/v2/{repository}/manifests/{reference}"
             assert get(registry.client, repository, reference).content == content
@@ -63,6 +65,25 @@ def test_what_was_asked_for_once_needs_no_other_service_any_more(start_registry,
         assert registry.client.get(blob, headers={"Range": "bytes=2-6"}).content == config[2:7]
         several = registry.client.get(blob, headers={"Range": "bytes=0-0,-1"})
         assert (several.status_code, several.content.count(b"Content-Range: bytes ")) == (206, 2)
+
+
+def test_a_list_of_tags_comes_from_memory_until_a_tag_comes_or_goes(leased, repository: str) -> None:
+    def listed(query: str = "") -> list[str]:
+        return leased.client.get(f"/v2/{repository}/tags/list{query}").json()["tags"]
+
+    eventually_kept(leased, repository, leased.push_image(repository, "v1")[0])
+    assert listed() == listed("?n=1") == ["v1"]
+    assert hits(lambda: (listed(), listed("?n=1"))) == {"tags": 2}
+    assert not hits(lambda: listed("?last=v1"))
+    _, content = leased.push_image(repository, "v2")
+    assert not hits(lambda: listed())
+    assert (listed(), listed("?n=1"), listed("?last=v1")) == (["v1", "v2"], ["v1"], ["v2"])
+    # What moves a tag may be what makes it: a list is asked for again.
+    leased.put_manifest(repository, "v1", content)
+    assert not hits(lambda: listed())
+    leased.client.delete(f"/v2/{repository}/manifests/v1")
+    assert listed() == ["v2"]
+    assert hits(lambda: listed()) == {"tags": 1}
 
 
 @pytest.mark.parametrize(
@@ -136,12 +157,17 @@ def test_what_was_deleted_through_one_gateway_is_gone_through_another(leased, re
     def statuses(client: httpx.Client) -> list[int]:
         return [client.get(path, headers=ACCEPT).status_code for path in paths]
 
+    def tags(client: httpx.Client) -> list[str]:
+        return client.get(f"/v2/{repository}/tags/list").json()["tags"]
+
     with leased.second_gateway() as other:
         for number, path in enumerate(paths, 1):
             statuses(other)
+            tags(other)
             assert leased.client.delete(path).status_code == 202
             expected = [404] * number + [200] * (len(paths) - number)
             assert statuses(other) == statuses(leased.client) == expected
+            assert tags(other) == tags(leased.client) == ["v1", "v2"][: max(0, 2 - number)]
 
 
 def test_a_gateway_whose_metadata_service_was_started_again_begins_with_nothing_and_keeps_again(

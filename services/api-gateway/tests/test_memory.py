@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_gateway.memory import LinkedBlob, Manifest, Memory
+from api_gateway.memory import LinkedBlob, Manifest, Memory, TagList, TagListKey
 from support.clock import Clock
 
 MIB = 1 << 20
@@ -16,6 +16,7 @@ DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
 ALIAS = "sha512:" + "c" * 128
 KEY = ("library/app", "v1", "")
+LIST = TagListKey("library/app", "", None)
 
 
 def manifest(digest: str = DIGEST, content: bytes = b"{}") -> Manifest:
@@ -133,6 +134,29 @@ def test_a_revoked_digest_is_forgotten_with_all_that_leads_to_it(memory: Memory)
     assert memory.manifest(left) is not None
 
 
+@pytest.mark.parametrize(
+    ("tags", "digests", "forgotten"),
+    [(["v9"], [], True), ([], [DIGEST], False), ([], [], True), (["v9"], [DIGEST], True)],
+)
+def test_a_list_of_tags_is_forgotten_when_any_tag_is_revoked(
+    memory: Memory, tags: list[str], digests: list[str], forgotten: bool
+) -> None:
+    listed, page = TagList.of("library/app", ["v1", "v2"], False), TagListKey("library/app", "v1", 5)
+    other = TagListKey("library/other", "", None)
+    for key in (LIST, page, other):
+        keep(memory, key, listed)
+    memory.revoke("library/app", tags, digests)
+    assert memory.tags(LIST) == memory.tags(page) == (None if forgotten else listed)
+    assert memory.tags(other) == listed
+
+
+def test_a_list_of_tags_runs_out_with_the_lease(memory: Memory, clock: Clock) -> None:
+    keep(memory, LIST, TagList.of("library/app", [], False))
+    assert memory.tags(LIST) is not None
+    clock.now += 2
+    assert memory.tags(LIST) is None
+
+
 def test_a_revocation_without_names_forgets_all_of_its_repository_alone(memory: Memory) -> None:
     keep(memory, KEY, manifest())
     keep(memory, ("library/app", DIGEST), LinkedBlob.of(DIGEST, DIGEST, 2))
@@ -199,6 +223,7 @@ def test_no_more_memory_is_taken_than_is_counted(clock: Clock) -> None:
             keep(memory, (repository, f"v{number}", ""), manifest(digest, f"{number}".encode() * 100))
             keep(memory, (repository, digest), LinkedBlob.of(digest, f"sha256:{number:063x}0", number))
             memory.keep_content(f"{digest}-content", f"{number}".encode() * 100)
+            keep(memory, TagListKey(repository, f"t{number}", 5), TagList.of(repository, ["v1"] * 9, True))
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
@@ -211,6 +236,7 @@ _DIGESTS = st.sampled_from([DIGEST, OTHER])
 _STEPS = st.one_of(
     st.tuples(st.just("manifest"), _NAMES, _TAGS, _DIGESTS, st.integers(0, 9000)),
     st.tuples(st.just("link"), _NAMES, _DIGESTS, _DIGESTS),
+    st.tuples(st.just("list"), _NAMES, _TAGS, st.integers(0, 900)),
     st.tuples(st.just("content"), _DIGESTS, st.integers(0, 9000)),
     st.tuples(st.just("revoke"), _NAMES, st.lists(_TAGS, max_size=2)),
     st.tuples(st.just("use"), _NAMES, _TAGS),
@@ -227,6 +253,8 @@ def test_whatever_happens_nothing_revoked_is_found_and_nothing_stays_behind(step
                 keep(memory, (name, tag, ""), manifest(digest, bytes(size)))
             case ("link", name, asked, digest):
                 keep(memory, (name, asked), LinkedBlob.of(asked, digest, 5))
+            case ("list", name, last, size):
+                keep(memory, TagListKey(name, last, None), TagList.of(name, ["v1"] * size, False))
             case ("content", digest, size):
                 memory.keep_content(digest, bytes(size))
             case ("use", name, tag):
@@ -235,6 +263,7 @@ def test_whatever_happens_nothing_revoked_is_found_and_nothing_stays_behind(step
                 memory.revoke(name, [each for each in named if ":" not in each], [])
                 for each in named:
                     if ":" not in each:
+                        assert memory.tags(TagListKey(name, each, None)) is None
                         assert memory.manifest((name, each, "")) is None
         assert memory.size <= 16_000
     memory.lease_ended()

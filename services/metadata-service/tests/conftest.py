@@ -396,6 +396,13 @@ class Gateway:
         (answer,) = await self.resolve(manifest_query(repository, reference), lease=lease)
         return answer.held
 
+    async def holds_tags(self, repository: str, lease: str | None = None) -> bool:
+        """List a repository's tags; whether the list may be kept."""
+        request = metadata_pb2.ListTagsRequest(
+            repository=repository, lease=self.lease if lease is None else lease
+        )
+        return (await unary(self._stub.ListTags, request, timeout=SECONDS)).held
+
 
 def manifest_query(repository: str, reference: str, **fields: Any) -> metadata_pb2.ResolveRequest.Query:
     return metadata_pb2.ResolveRequest.Query(

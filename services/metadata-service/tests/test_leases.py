@@ -68,6 +68,46 @@ async def test_answers_under_a_lease_may_be_kept_and_others_not(stack, registry,
     assert not await gateway.holds("team/app", "v1", lease="0123")
 
 
+async def test_a_list_of_tags_may_be_kept_under_a_lease_and_a_new_tag_is_made_when_the_holder_has_confirmed(
+    stack, registry, refused
+) -> None:
+    gateway = await stack.gateway(registry, silent=True)
+    assert not await gateway.holds_tags("team/app", lease="")
+    assert not await gateway.holds_tags("team/app", lease="0123")
+    with refused("NAME_UNKNOWN"):
+        await gateway.holds_tags("team/other")
+    assert await gateway.holds_tags("team/app")
+    pushing = asyncio.create_task(registry.push("team/app", "v2"))
+    revocation = await gateway.revocation()
+    assert (revocation.repository, list(revocation.tags)) == ("team/app", ["v2"])
+    # The change waits, and its mark stands.
+    assert not await gateway.holds_tags("team/app")
+    assert await registry.tags("team/app") == ["v1"]
+    await gateway.confirm(revocation)
+    await pushing
+    assert await registry.tags("team/app") == ["v1", "v2"]
+    assert await gateway.holds_tags("team/app")
+
+
+async def test_a_list_that_met_a_change_may_not_be_kept_although_the_change_is_through(stack, hooked) -> None:
+    listing, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(operation: str, path: str) -> None:
+        if operation == "list" and path.endswith("/_manifests/tags"):
+            listing.set()
+            await go_on.wait()
+
+    registry = await stack.registry(hooked(hold), lease=f"{LEASE}s")
+    await registry.push("team/app", "v1")
+    gateway = await stack.gateway(registry)
+    asking = asyncio.create_task(gateway.holds_tags("team/app"))
+    await listing.wait()
+    await registry.push("team/app", "v2")
+    go_on.set()
+    assert not await asking
+    assert await gateway.holds_tags("team/app")
+
+
 async def test_that_something_is_unknown_may_not_be_kept(stack, registry, blob_of) -> None:
     gateway = await stack.gateway(registry)
     (answer,) = await gateway.resolve(blob_of("team/app", "sha256:" + "0" * 64))

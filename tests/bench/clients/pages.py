@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import time
+from collections.abc import Iterator
 
 from bench.clients.work import Work, WrongAnswerError, percentiles
 
@@ -17,13 +18,16 @@ def get_once(address: tuple[str, int], path: str) -> bytes:
         connection.close()
 
 
-def get_again_and_again(address: tuple[str, int], path: str, *, seconds: float, body: bytes) -> Work:
-    """GET `path` for some seconds, and once at least; each answer has to be `body`."""
+def get_again_and_again(
+    address: tuple[str, int], paths: Iterator[str], *, seconds: float, body: bytes
+) -> Work:
+    """GET one path after the other for some seconds, and one at least; each answer has to be `body`."""
     taken: list[float] = []
     connection = http.client.HTTPConnection(*address, timeout=300)
     try:
         started = now = time.perf_counter()
         while not taken or now - started < seconds:
+            path = next(paths)
             if _get(connection, path) != body:
                 raise WrongAnswerError(f"GET {path}: not the answer that it was before")
             before, now = now, time.perf_counter()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
@@ -15,6 +17,7 @@ from bench.registries import Registry
 from support.images import ACCEPT_ALL, make_image
 
 _PAGE = 100
+_serial = itertools.count()
 # Stands between an operation and the number of tags or repositories in its name.
 AMONG = " among "
 _IMAGE = make_image(11, (2000,))
@@ -54,7 +57,11 @@ def plant(root: Path, count: int) -> None:
 
 @dataclass
 class Listing:
-    """A page of tags or repositories, or the whole list: one client, one request after the other."""
+    """A page of tags or repositories, or the whole list: one client, one request after the other.
+
+    With `anew` each request begins behind another name, of which there is none: nobody can have the answer in
+    memory.
+    """
 
     name: str
     path: str
@@ -64,6 +71,7 @@ class Listing:
     everything: list[str]
     seconds: float
     rounds: int
+    anew: bool = False
     concurrency: int = 1
     group: str = "growth"
     _body: bytes = field(default=b"", repr=False)
@@ -76,8 +84,12 @@ class Listing:
 
     def work(self, registry: Registry) -> Work:
         return pages.get_again_and_again(
-            registry.host_and_port, self.path, seconds=self.seconds, body=self._body
+            registry.host_and_port, self._paths(), seconds=self.seconds, body=self._body
         )
+
+    def _paths(self) -> Iterator[str]:
+        while True:
+            yield f"{self.path}?last=a{next(_serial)}" if self.anew else self.path
 
     def clean(self, registry: Registry) -> None:
         """Nothing is left."""
@@ -119,7 +131,9 @@ def growth_operations(count: int, *, rounds: int, seconds: float) -> list[Operat
     middle = count // 2
     end = max(0, count - _PAGE)
 
-    def listing(what: str, path: str, key: str, start: int, *, paged: bool = True) -> Listing:
+    def listing(
+        what: str, path: str, key: str, start: int, *, paged: bool = True, anew: bool = False
+    ) -> Listing:
         every = tags if key == "tags" else names
         query = {"n": str(_PAGE), **({"last": every[start - 1]} if start else {})} if paged else {}
         return Listing(
@@ -130,12 +144,14 @@ def growth_operations(count: int, *, rounds: int, seconds: float) -> list[Operat
             every if key == "tags" else [],
             seconds,
             rounds,
+            anew,
         )
 
     return [
         listing("tags, first page", tag_list, "tags", 0),
         listing("tags, page in the middle", tag_list, "tags", middle),
         listing("tags, whole list", tag_list, "tags", 0, paged=False),
+        listing("tags, whole list anew", tag_list, "tags", 0, paged=False, anew=True),
         listing("catalog, first page", "/v2/_catalog", "repositories", 0),
         listing("catalog, last page", "/v2/_catalog", "repositories", end),
         ManifestsByTag(f"GET manifest by tag{AMONG}{count}", count, max(1, round(seconds)), rounds),

@@ -19,6 +19,7 @@ from api_gateway.clients.instances import BlobInstances
 from api_gateway.clients.lookups import Lookups
 from api_gateway.clients.metadata import MetadataClient
 from api_gateway.clients.redirects import Redirects
+from api_gateway.clients.tags import TagsClient
 from api_gateway.clients.uploads import UploadsClient
 from api_gateway.descriptors import TABLE
 from api_gateway.documents import documents_app
@@ -73,7 +74,7 @@ class Parts:
 def endpoints(config: Configuration, parts: Parts) -> Endpoints:
     """The endpoint of each route and method of the descriptor table."""
     timeout, stall = config.services.timeout, config.services.blobtimeout
-    tags = TagRoutes(parts.metadata, largest_page=config.tags.maxtags)
+    tags = TagRoutes(TagsClient(parts.metadata, parts.memory), largest_page=config.tags.maxtags)
     listing = parts.tokens.listing if parts.tokens is not None else None
     catalog = CatalogRoutes(parts.metadata, listing, largest_page=config.catalog.maxentries)
     referrers = ReferrerRoutes(parts.metadata)

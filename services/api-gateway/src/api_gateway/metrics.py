@@ -52,6 +52,7 @@ _MISSES = Counter("moorage_gateway_memory_misses", "What had to be asked for.", 
 
 MANIFEST_HITS, MANIFEST_MISSES = _HITS.labels("manifest"), _MISSES.labels("manifest")
 LINK_HITS, LINK_MISSES = _HITS.labels("link"), _MISSES.labels("link")
+TAGS_HITS, TAGS_MISSES = _HITS.labels("tags"), _MISSES.labels("tags")
 CONTENT_HITS, CONTENT_MISSES = _HITS.labels("content"), _MISSES.labels("content")
 
 TOKENS_ISSUED = Counter("moorage_gateway_tokens_issued", "Tokens issued, by how the caller came.", ["grant"])

@@ -158,8 +158,9 @@ class Metadata(MetadataServicer):
         async with self._call(context):
             repository = repository_of(request.repository)
             limit = page_limit(request.limit) if request.HasField("limit") else None
-            tags, more = await self._registry.tags.page(repository, request.last, limit)
-            return metadata_pb2.ListTagsResponse(tags=tags, more=more)
+            with self._registry.leases.watching(repository.name, request.lease) as may_be_kept:
+                tags, more = await self._registry.tags.page(repository, request.last, limit)
+                return metadata_pb2.ListTagsResponse(tags=tags, more=more, held=may_be_kept())
 
     async def ListRepositories(
         self, request: metadata_pb2.ListRepositoriesRequest, context: _Context

@@ -412,21 +412,25 @@ class ListTagsRequest(_message.Message):
     REPOSITORY_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
     repository: _builtins.str
     last: _builtins.str
     """Only tags greater than this, in byte order."""
     limit: _builtins.int
     """At most so many; absent for as many as a page holds. A page holds at most 100000."""
+    lease: _builtins.str
+    """The caller's lease; empty for none."""
     def __init__(
         self,
         *,
         repository: _builtins.str = ...,
         last: _builtins.str = ...,
         limit: _builtins.int | None = ...,
+        lease: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "last", b"last", "limit", b"limit", "repository", b"repository"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "last", b"last", "lease", b"lease", "limit", b"limit", "repository", b"repository"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
@@ -440,8 +444,11 @@ class ListTagsResponse(_message.Message):
 
     TAGS_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     more: _builtins.bool
     """There are tags after the last of this page."""
+    held: _builtins.bool
+    """The lease covers this answer: the caller may keep it until the lease ends or a revocation names any tag."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -449,10 +456,11 @@ class ListTagsResponse(_message.Message):
         *,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         more: _builtins.bool = ...,
+        held: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "more", b"more", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

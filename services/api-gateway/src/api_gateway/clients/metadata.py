@@ -15,9 +15,6 @@ from moorage.v1 import common_pb2, metadata_pb2, metadata_pb2_grpc
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 
-# Tags that are asked for at once when a client asks for all of them.
-_TAG_PAGE = 100_000
-
 
 class MetadataClient:
     """Calls Metadata for what changes or lists.
@@ -91,24 +88,12 @@ class MetadataClient:
         request = metadata_pb2.DeleteManifestRequest(repository=repository, reference=_reference(reference))
         return list((await self._call(self._stub.DeleteManifest, request)).tags)
 
-    async def list_tags(self, repository: str, last: str, limit: int | None) -> tuple[list[str], bool]:
-        """Tags after `last`, and whether there are more; all of them when `limit` is None."""
-        if limit is not None:
-            return await self._tag_page(repository, last, limit)
-        tags: list[str] = []
-        more = True
-        while more:
-            page, more = await self._tag_page(repository, last, _TAG_PAGE)
-            tags += page
-            # A page that is empty and yet not the last one would never end.
-            more = more and bool(page)
-            last = page[-1] if page else last
-        return tags, False
-
-    async def _tag_page(self, repository: str, last: str, limit: int) -> tuple[list[str], bool]:
-        request = metadata_pb2.ListTagsRequest(repository=repository, last=last, limit=limit)
-        response = await self._call(self._stub.ListTags, request)
-        return list(response.tags), response.more
+    async def list_tags(
+        self, repository: str, last: str, limit: int | None, *, lease: str = ""
+    ) -> metadata_pb2.ListTagsResponse:
+        """Tags after `last`, at most `limit` (None: as many as a page holds), for a holder of the lease."""
+        request = metadata_pb2.ListTagsRequest(repository=repository, last=last, limit=limit, lease=lease)
+        return await self._call(self._stub.ListTags, request)
 
     async def list_repositories(
         self, last: str, limit: int, matching: Sequence[str] = ()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from api_gateway.conditional import entity_tag
 from api_gateway.headers import field
@@ -12,6 +15,21 @@ ManifestKey = tuple[str, str, str]
 
 BlobKey = tuple[str, str]
 """Repository, the digest that the client asks by."""
+
+
+class TagListKey(NamedTuple):
+    """Which tags of a repository: those after `last`, at most `limit` (None: all)."""
+
+    repository: str
+    last: str
+    limit: int | None
+
+
+LeasedKey = ManifestKey | BlobKey | TagListKey
+"""Of what is held under a lease; the repository comes first."""
+
+ANY_TAG = ""
+"""The name under which an answer stands that every change of a tag makes wrong."""
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -48,6 +66,10 @@ class Manifest:
     def weight(self) -> int:
         """Bytes that grow with the content."""
         return len(self.content)
+
+    def names(self, key: ManifestKey) -> tuple[str, ...]:
+        """The tag and digests whose change makes this answer wrong."""
+        return key[1], self.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +109,36 @@ class LinkedBlob:
     def weight(self) -> int:
         """Bytes that grow with the content: none, for it is kept elsewhere."""
         return 0
+
+    def names(self, key: BlobKey) -> tuple[str, ...]:
+        """The digests whose change makes this answer wrong."""
+        return key[1], self.digest
+
+
+@dataclass(frozen=True, slots=True)
+class TagList:
+    """Tags of a repository, as clients get them."""
+
+    body: bytes
+    """The JSON document."""
+
+    last: str
+    """The last of the tags; "" when there is none."""
+
+    more: bool
+    """Whether there are tags after the last one."""
+
+    @classmethod
+    def of(cls, repository: str, tags: Sequence[str], more: bool) -> TagList:
+        """A list with the document that says it."""
+        body = json.dumps({"name": repository, "tags": list(tags)}, separators=(",", ":")).encode()
+        return cls(body, tags[-1] if tags else "", more)
+
+    @property
+    def weight(self) -> int:
+        """Bytes that grow with the content."""
+        return len(self.body) + len(self.last)
+
+    def names(self, _key: TagListKey) -> tuple[str, ...]:
+        """What makes this answer wrong."""
+        return (ANY_TAG,)

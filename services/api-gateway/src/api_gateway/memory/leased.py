@@ -13,7 +13,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from api_gateway import metrics
-from api_gateway.memory.entries import BlobKey, LinkedBlob, Manifest, ManifestKey
+from api_gateway.memory.entries import (
+    ANY_TAG,
+    BlobKey,
+    LeasedKey,
+    LinkedBlob,
+    Manifest,
+    ManifestKey,
+    TagList,
+    TagListKey,
+)
 from api_gateway.memory.index import Index
 from api_gateway.memory.lru import LRU
 from moorage.clock import boot_seconds
@@ -24,8 +33,6 @@ Clock = Callable[[], float]
 # Bytes of what is around each entry: key, fields, and its places in the order of use and in the index.
 _OVERHEAD = 2048
 _CONTENT_OVERHEAD = 512
-
-_LeasedKey = ManifestKey | BlobKey
 
 
 class Watch:
@@ -49,8 +56,8 @@ class Memory:
 
     def __init__(self, limit: int, *, clock: Clock = boot_seconds) -> None:
         self._clock = clock
-        self._entries: LRU[_LeasedKey | str, Any] = LRU(limit)
-        self._index: Index[_LeasedKey] = Index()
+        self._entries: LRU[LeasedKey | str, Any] = LRU(limit)
+        self._index: Index[LeasedKey] = Index()
         self._watches: set[Watch] = set()
         self._lease = ""
         self._until = 0.0
@@ -96,7 +103,8 @@ class Memory:
         for watch in self._watches:
             watch.revoked.add(repository)
         if tags or digests:
-            self._drop(self._index.named(repository, (*tags, *digests)))
+            names = (*tags, ANY_TAG, *digests) if tags else digests
+            self._drop(self._index.named(repository, names))
         else:
             self._drop_unindexed(self._index.take(repository))
 
@@ -126,7 +134,14 @@ class Memory:
         found: LinkedBlob | None = self._entries.get(key)
         return found
 
-    def keep(self, watch: Watch, key: _LeasedKey, entry: Manifest | LinkedBlob) -> None:
+    def tags(self, key: TagListKey) -> TagList | None:
+        """A list of tags that may be used at this moment."""
+        if self._clock() >= self._until:
+            return None
+        found: TagList | None = self._entries.get(key)
+        return found
+
+    def keep(self, watch: Watch, key: LeasedKey, entry: Manifest | LinkedBlob | TagList) -> None:
         """Keep an answer that the lease covers, unless what happened in the meantime forbids it.
 
         A revocation forbids all answers of its repository: which of them it would have named is not worth a
@@ -137,8 +152,9 @@ class Memory:
             return
         # An earlier answer to the same may stand under another digest.
         self._drop((key,))
-        self._index.add(repository, (key[1], entry.digest), key)
-        self._put(key, entry, _OVERHEAD + entry.weight + 2 * sum(map(len, key)))
+        self._index.add(repository, _names(key, entry), key)
+        named = sum(len(part) for part in key if isinstance(part, str))
+        self._put(key, entry, _OVERHEAD + entry.weight + 2 * named)
 
     # What needs no lease
 
@@ -151,28 +167,34 @@ class Memory:
         """Keep bytes that were verified against their canonical digest."""
         self._put(digest, content, _CONTENT_OVERHEAD + len(content))
 
-    def _put(self, key: _LeasedKey | str, entry: Any, size: int) -> None:
+    def _put(self, key: LeasedKey | str, entry: Any, size: int) -> None:
         for gone, its_entry in self._entries.put(key, entry, size):
             self._forget(gone, its_entry)
         self._tell()
 
-    def _drop(self, keys: Collection[_LeasedKey]) -> None:
+    def _drop(self, keys: Collection[LeasedKey]) -> None:
         for key in keys:
             entry = self._entries.pop(key)
             if entry is not None:
                 self._forget(key, entry)
         self._tell()
 
-    def _drop_unindexed(self, keys: Iterable[_LeasedKey]) -> None:
+    def _drop_unindexed(self, keys: Iterable[LeasedKey]) -> None:
         """Drop what is not in the index any more. It takes 3 us for an entry, much of it to free them."""
         for key in keys:
             self._entries.pop(key)
         self._tell()
 
-    def _forget(self, key: _LeasedKey | str, entry: Any) -> None:
+    def _forget(self, key: LeasedKey | str, entry: Any) -> None:
         if not isinstance(key, str):
-            self._index.remove(key[0], (key[1], entry.digest), key)
+            self._index.remove(key[0], _names(key, entry), key)
 
     def _tell(self) -> None:
         metrics.MEMORY_BYTES.set(self._entries.size)
         metrics.MEMORY_ENTRIES.set(len(self._entries))
+
+
+def _names(key: LeasedKey, entry: Any) -> tuple[str, ...]:
+    """The tags and digests under which an entry stands in the index."""
+    names: tuple[str, ...] = entry.names(key)
+    return names

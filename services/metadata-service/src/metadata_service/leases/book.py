@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 
 import structlog
@@ -109,6 +110,26 @@ class Leases:
             return False
         self._holdings.add(lease, watch.repository)
         return True
+
+    @contextmanager
+    def watching(self, repository: str, lease_id: str) -> Iterator[Callable[[], bool]]:
+        """Watch a repository while one answer about it is read; the function tells whether it may be kept.
+
+        To be asked in one stretch with the reply, once; an answer of which it is not asked is not kept.
+        """
+        watch = self.watch(repository)
+        concluded = False
+
+        def conclude() -> bool:
+            nonlocal concluded
+            concluded = True
+            return self.conclude(watch, lease_id, keep=True)
+
+        try:
+            yield conclude
+        finally:
+            if not concluded:
+                self.conclude(watch, lease_id, keep=False)
 
     # Of changes
 
