@@ -168,7 +168,5 @@ class Body:
 
 
 def _pages(size: int) -> mmap.mmap:
-    """Memory that begins with a page, in large pages as far as the system has any."""
-    pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    pages.madvise(mmap.MADV_HUGEPAGE)
-    return pages
+    """Memory that begins with a page."""
+    return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
