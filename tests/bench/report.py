@@ -36,6 +36,7 @@ def document(results: Results, quiet: Results | None) -> str:
         facts=tables.table(["of", "this"], [[name, value] for name, value in facts.items()], names=2),
         services=tables.memory_table(results) or _NOT_MEASURED,
         quiet=(tables.group_table(quiet, "requests") if quiet else "") or _NOT_MEASURED,
+        quiet_of=f", on {quiet.date} with Moorage {quiet.versions['Moorage']}" if quiet else "",
         behind="\n".join(f"- {line}" for line in behind) or "Nowhere in this run.",
         failures="\n".join(f"- {line}" for line in results.failures) or "None.",
         client=client_shares(results),
