@@ -7,7 +7,8 @@ import ctypes
 import mmap
 import random
 import socket
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, closing
 
 import pytest
@@ -121,6 +122,51 @@ async def test_what_a_slow_client_has_sent_comes_out_before_it_sends_more() -> N
             theirs.send(b"4567")
             assert bytes(await anext(body)) == b"4567"
             assert body.ended
+
+
+@pytest.fixture
+def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a connection over TCP."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield ours, theirs
+
+
+async def test_what_a_slow_client_sends_of_a_long_body_is_read_a_few_chunks_at_a_time(connection) -> None:
+    ours, theirs = connection
+    content = random.Random(3).randbytes(4 * SMALL_BLOCK)
+    more = [bytes([number]) * KIB for number in range(200)]
+    receives = 0
+
+    class Counting(Client):
+        async def receive(self, *arguments, **named) -> int:
+            nonlocal receives
+            receives += 1
+            return await super().receive(*arguments, **named)
+
+    def send() -> None:
+        theirs.sendall(content)
+        for piece in more:
+            # A millisecond of compression.
+            time.sleep(0.001)
+            theirs.sendall(piece)
+
+    sending = asyncio.get_running_loop().run_in_executor(None, send)
+    with closing(
+        Body(Counting(ours, stall=20), Counted(len(content) + 200 * KIB), b"", memory=BodyMemory())
+    ) as body:
+        blocks = [bytes(await anext(body)) for _ in range(BLOCKS)]
+        before, started = receives, time.monotonic()
+        blocks += await blocks_of(body)
+        elapsed = time.monotonic() - started
+    await sending
+    assert b"".join(blocks) == content + b"".join(more)
+    # Each waits for four milliseconds, but those that find the mebibyte that came before.
+    assert receives - before <= elapsed / 0.004 + 20
 
 
 async def test_a_body_gives_its_memory_back(received, content) -> None:

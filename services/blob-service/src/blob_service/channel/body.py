@@ -13,6 +13,12 @@ from moorage.errors import ErrorCode, RegistryError
 # Room behind a block for what is read beyond it: reading less than this is not worth a call.
 _SPILL = 16 * 1024
 
+# A long body of which less than this is there at a time comes from a client that is slower than this service
+# (docker compresses as it sends): to be woken for each chunk costs more than to hash and store it. So
+# what it sends within some seconds is read at once.
+_FEW = 128 * 1024
+_GATHER_SECONDS = 0.004
+
 # Seconds that a block that has begun waits for more.
 _PATIENCE = 0.5
 
@@ -51,6 +57,8 @@ class Body:
         self._spilt = memoryview(b"")
         self._failure: Exception | None = None
         self._told = False
+        # Whether the last read brought little.
+        self._few = False
         # Bytes of the body that were handed out.
         self.moved = 0
         self._behind = b""
@@ -137,7 +145,11 @@ class Body:
     async def _receive(self, places: Sequence[memoryview], *, wait: bool) -> int | None:
         """Read once; how many bytes came. None when none come for now, unless they are to be waited for."""
         try:
-            received = await self._client.receive(places, patience=None if wait else _PATIENCE)
+            received = await self._client.receive(
+                places,
+                patience=None if wait else _PATIENCE,
+                gather=_GATHER_SECONDS if self._few and self._taken is not None else 0,
+            )
         except TimeoutError:
             if not wait:
                 return None
@@ -148,6 +160,7 @@ class Body:
             raise RegistryError(
                 ErrorCode.SIZE_INVALID, message="the body arrives too slowly", http_status=408
             ) from None
+        self._few = received < _FEW
         if received == 0:
             raise ClientGoneError("the client closed its connection in mid-body")
         return received

@@ -28,7 +28,9 @@ _ALIKE = 8
 _LEAST_EXPECTED = 2048
 _LONGEST_HEAD = 32
 
-# Chunks that are expected at once: with their heads, no more than recvmsg(2) takes (UIO_MAXIOV, 1024).
+# Chunks that are expected at once: at first, for a slow client sends one at a time and places cost something,
+# and at most: with their heads, no more than recvmsg(2) takes (UIO_MAXIOV, 1024).
+_FEWEST_EXPECTED = 2
 MOST_EXPECTED = 500
 
 
@@ -44,6 +46,8 @@ class Chunked:
         self._length = 0
         self._alike = 0
         self._heads: Heads | None = None
+        # How many chunks are expected at once.
+        self._number = _FEWEST_EXPECTED
         # What the next bytes are.
         self._take = self._size
         self._ended = False
@@ -64,7 +68,12 @@ class Chunked:
             return Anything(self, buffer, start, end)
         if self._heads is None:
             self._heads = Heads(self._head)
-        return EqualChunks(self, self._heads, self._length, self._missing, buffer, start, end)
+        number = min(self._number, (end - start - self._missing) // (len(self._head) + self._length))
+        return EqualChunks(self, self._heads, self._length, self._missing, number, buffer, start, end)
+
+    def received(self, chunks: int) -> None:
+        """So many chunks came at once: twice as many may come next."""
+        self._number = min(max(2 * chunks, self._number // 2, _FEWEST_EXPECTED), MOST_EXPECTED)
 
     def skip(self, missing: int) -> None:
         """All bytes of the body but `missing` of a chunk were taken."""
@@ -159,10 +168,21 @@ class Chunked:
 
 
 class EqualChunks:
-    """Places for the rest of a chunk (`missing` bytes), and for chunks of one `size`, each with its head."""
+    """Places for the rest of a chunk (`missing` bytes), and for `number` chunks of one `size`, with heads.
+
+    What is left then between `start` and `end` takes one more, or a part of it.
+    """
 
     def __init__(
-        self, framing: Chunked, heads: Heads, size: int, missing: int, buffer: Buffer, start: int, end: int
+        self,
+        framing: Chunked,
+        heads: Heads,
+        size: int,
+        missing: int,
+        number: int,
+        buffer: Buffer,
+        start: int,
+        end: int,
     ) -> None:
         self._framing = framing
         self._heads = heads
@@ -172,9 +192,7 @@ class EqualChunks:
         self._start = start
         view = memoryview(buffer)
         first = start + missing
-        number = min((end - first) // (heads.length + size), MOST_EXPECTED)
         last = first + number * size
-        # What is left of the room may take a part of one more chunk.
         left = max(0, min(end - last - heads.length * (number + 1), size))
         places: list[memoryview] = [view[:0]] * (2 * number + 3)
         places[0] = view[start:first]
@@ -187,11 +205,13 @@ class EqualChunks:
     def unframe(self, count: int) -> Unframed:
         """See `Expected.unframe`."""
         if count <= self._missing:
+            self._framing.received(0)
             self._framing.skip(self._missing - count)
             return Unframed(self._start + count)
         length, size = self._heads.length, self._size
         whole, part = divmod(count - self._missing, length + size)
         came = whole + (part >= length)
+        self._framing.received(came)
         good = self._heads.as_expected(came)
         body = self._start + self._missing + good * size
         if good > whole:

@@ -72,13 +72,19 @@ class Client:
         self.read = 0
         self.written = 0
 
-    async def receive(self, places: Sequence[memoryview], *, patience: float | None = None) -> int:
+    async def receive(
+        self, places: Sequence[memoryview], *, patience: float | None = None, gather: float = 0.0
+    ) -> int:
         """Read into `places`, in their order, what there is, waiting for the first byte; 0 at the end.
 
-        Raises TimeoutError after `patience` seconds, by default those of the stall deadline, TooSlowError,
-        and ClientGoneError.
+        What comes within `gather` seconds is read at once; not over a unix socket, which holds so little that
+        its sender would wait. Raises TimeoutError after `patience` seconds, by default those of the stall
+        deadline, TooSlowError, and ClientGoneError.
         """
         waited = 0.0
+        if gather and self._socket.family != socket.AF_UNIX:
+            await asyncio.sleep(gather)
+            waited = gather
         while True:
             try:
                 received = self._socket.recvmsg_into(places)[0]
