@@ -186,22 +186,30 @@ def test_a_corrupted_regular_stream_is_taken_for_the_same_however_it_is_received
     assert (outcome.error is None) == (at_once.error is None)
 
 
-def test_what_stands_between_chunks_of_one_size_is_received_apart_from_them() -> None:
+@pytest.fixture
+def regular() -> tuple[bytes, bytes]:
+    """A stream of 400 chunks of 4 KiB, and the body that it is."""
     chunks = [random.Random(number).randbytes(4096) for number in range(400)]
     stream = b"".join(b"1000\r\n" + chunk + b"\r\n" for chunk in chunks) + b"0\r\n\r\n"
+    return stream, b"".join(chunks)
+
+
+def test_what_stands_between_chunks_of_one_size_is_received_apart_from_them(
+    regular: tuple[bytes, bytes],
+) -> None:
+    stream, body = regular
     outcome = Received(Chunked(), stream, [100_000], 1 << 20)
-    assert outcome.body == b"".join(chunks)
+    assert outcome.body == body
     # The first read shows that there is one size; then more chunks are expected the more come at once.
     assert outcome.places[0] == 1
     assert min(outcome.places[1:]) >= 3
     assert min(outcome.places[4:]) > 2 * 100_000 // 4100
 
 
-def test_a_slow_client_s_chunks_are_expected_a_few_at_a_time() -> None:
-    chunks = [random.Random(number).randbytes(4096) for number in range(400)]
-    stream = b"".join(b"1000\r\n" + chunk + b"\r\n" for chunk in chunks) + b"0\r\n\r\n"
+def test_a_slow_client_s_chunks_are_expected_a_few_at_a_time(regular: tuple[bytes, bytes]) -> None:
+    stream, body = regular
     outcome = Received(Chunked(), stream, [100_000] * 5 + [3000] * 1000, 1 << 20)
-    assert outcome.body == b"".join(chunks)
+    assert outcome.body == body
     assert max(outcome.places[3:6]) > 40
     assert max(outcome.places[15:]) < 10
 

@@ -74,8 +74,8 @@ async def connected(choose: Callable[[], _I], missing: Callable[[], None]) -> _I
     that is gone may have a successor at another address.
     """
     instance = choose()
-    while (left := instance.readiness.left()) > 0:
+    while instance.readiness.left() > 0:
         missing()
-        await instance.readiness.wait(at_most=min(left, _LOOK))
+        await instance.readiness.wait(at_most=_LOOK)
         instance = choose()
     return instance

@@ -89,9 +89,9 @@ class MetadataClient:
         return list((await self._call(self._stub.DeleteManifest, request)).tags)
 
     async def list_tags(
-        self, repository: str, last: str, limit: int | None, *, lease: str = ""
+        self, repository: str, last: str, limit: int | None, *, lease: str
     ) -> metadata_pb2.ListTagsResponse:
-        """Tags after `last`, at most `limit` (None: as many as a page holds), for a holder of the lease."""
+        """Tags after `last`, at most `limit` (None: a page), for a holder of `lease` ("": of none)."""
         request = metadata_pb2.ListTagsRequest(repository=repository, last=last, limit=limit, lease=lease)
         return await self._call(self._stub.ListTags, request)
 

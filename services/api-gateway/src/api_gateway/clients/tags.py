@@ -23,16 +23,14 @@ class TagsClient:
         metrics.TAGS_MISSES.inc()
         # Over all pages: a change between two of them leaves nothing to keep.
         with self._memory.watching() as watch:
-            tags: list[str] = []
-            last, more, held = key.last, True, True
-            while more:
-                page = await self._metadata.list_tags(key.repository, last, key.limit, lease=watch.lease)
+            page = await self._metadata.list_tags(key.repository, key.last, key.limit, lease=watch.lease)
+            tags, held = list(page.tags), page.held
+            # All tags come in several pages. One that is empty and yet not the last would never end.
+            while key.limit is None and page.more and page.tags:
+                page = await self._metadata.list_tags(key.repository, tags[-1], None, lease=watch.lease)
                 tags += page.tags
                 held = held and page.held
-                # Of all tags a page is a part. One that is empty and yet not the last would never end.
-                more = page.more and key.limit is None and bool(page.tags)
-                last = page.tags[-1] if page.tags else last
-            found = TagList.of(key.repository, tags, page.more and key.limit is not None)
+            found = TagList.of(key.repository, tags, page.more)
             if held:
                 self._memory.keep(watch, key, found)
         return found

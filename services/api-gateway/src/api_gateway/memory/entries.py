@@ -28,9 +28,6 @@ class TagListKey(NamedTuple):
 LeasedKey = ManifestKey | BlobKey | TagListKey
 """Of what is held under a lease; the repository comes first."""
 
-ANY_TAG = ""
-"""The name under which an answer stands that every change of a tag makes wrong."""
-
 Fields = tuple[tuple[bytes, bytes], ...]
 
 _OCTETS = (b"content-type", b"application/octet-stream")
@@ -66,10 +63,6 @@ class Manifest:
     def weight(self) -> int:
         """Bytes that grow with the content."""
         return len(self.content)
-
-    def names(self, key: ManifestKey) -> tuple[str, ...]:
-        """The tag and digests whose change makes this answer wrong."""
-        return key[1], self.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +103,6 @@ class LinkedBlob:
         """Bytes that grow with the content: none, for it is kept elsewhere."""
         return 0
 
-    def names(self, key: BlobKey) -> tuple[str, ...]:
-        """The digests whose change makes this answer wrong."""
-        return key[1], self.digest
-
 
 @dataclass(frozen=True, slots=True)
 class TagList:
@@ -138,7 +127,3 @@ class TagList:
     def weight(self) -> int:
         """Bytes that grow with the content."""
         return len(self.body) + len(self.last)
-
-    def names(self, _key: TagListKey) -> tuple[str, ...]:
-        """What makes this answer wrong."""
-        return (ANY_TAG,)

@@ -14,7 +14,6 @@ from typing import Any
 
 from api_gateway import metrics
 from api_gateway.memory.entries import (
-    ANY_TAG,
     BlobKey,
     LeasedKey,
     LinkedBlob,
@@ -33,6 +32,9 @@ Clock = Callable[[], float]
 # Bytes of what is around each entry: key, fields, and its places in the order of use and in the index.
 _OVERHEAD = 2048
 _CONTENT_OVERHEAD = 512
+
+# The name under which stands what every change of a tag makes wrong. No tag and no digest is empty.
+_ANY_TAG = ""
 
 
 class Watch:
@@ -103,7 +105,7 @@ class Memory:
         for watch in self._watches:
             watch.revoked.add(repository)
         if tags or digests:
-            names = (*tags, ANY_TAG, *digests) if tags else digests
+            names = (*tags, _ANY_TAG, *digests) if tags else digests
             self._drop(self._index.named(repository, names))
         else:
             self._drop_unindexed(self._index.take(repository))
@@ -122,23 +124,17 @@ class Memory:
 
     def manifest(self, key: ManifestKey) -> Manifest | None:
         """A manifest that may be used at this moment."""
-        if self._clock() >= self._until:
-            return None
-        found: Manifest | None = self._entries.get(key)
+        found: Manifest | None = self._held(key)
         return found
 
     def blob(self, key: BlobKey) -> LinkedBlob | None:
         """A repository's link to a blob that may be used at this moment."""
-        if self._clock() >= self._until:
-            return None
-        found: LinkedBlob | None = self._entries.get(key)
+        found: LinkedBlob | None = self._held(key)
         return found
 
     def tags(self, key: TagListKey) -> TagList | None:
         """A list of tags that may be used at this moment."""
-        if self._clock() >= self._until:
-            return None
-        found: TagList | None = self._entries.get(key)
+        found: TagList | None = self._held(key)
         return found
 
     def keep(self, watch: Watch, key: LeasedKey, entry: Manifest | LinkedBlob | TagList) -> None:
@@ -166,6 +162,9 @@ class Memory:
     def keep_content(self, digest: str, content: bytes) -> None:
         """Keep bytes that were verified against their canonical digest."""
         self._put(digest, content, _CONTENT_OVERHEAD + len(content))
+
+    def _held(self, key: LeasedKey) -> Any:
+        return self._entries.get(key) if self._clock() < self._until else None
 
     def _put(self, key: LeasedKey | str, entry: Any, size: int) -> None:
         for gone, its_entry in self._entries.put(key, entry, size):
@@ -196,5 +195,4 @@ class Memory:
 
 def _names(key: LeasedKey, entry: Any) -> tuple[str, ...]:
     """The tags and digests under which an entry stands in the index."""
-    names: tuple[str, ...] = entry.names(key)
-    return names
+    return (_ANY_TAG,) if isinstance(key, TagListKey) else (key[1], entry.digest)

@@ -14,8 +14,8 @@ from moorage.errors import ErrorCode, RegistryError
 _SPILL = 16 * 1024
 
 # A long body of which less than this is there at a time comes from a client that is slower than this service
-# (docker compresses as it sends): to be woken for each chunk costs more than to hash and store it. So
-# what it sends within some seconds is read at once.
+# (docker compresses as it sends): to be woken for each chunk costs more than to hash and store it. So what it
+# sends in the seconds that follow is read at once.
 _FEW = 128 * 1024
 _GATHER_SECONDS = 0.004
 

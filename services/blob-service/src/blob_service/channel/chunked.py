@@ -31,7 +31,7 @@ _LONGEST_HEAD = 32
 # Chunks that are expected at once: at first, for a slow client sends one at a time and places cost something,
 # and at most: with their heads, no more than recvmsg(2) takes (UIO_MAXIOV, 1024).
 _FEWEST_EXPECTED = 2
-MOST_EXPECTED = 500
+_MOST_EXPECTED = 500
 
 
 class Chunked:
@@ -67,13 +67,13 @@ class Chunked:
         if more <= 0 or not self._is_regular() or self._is_in_a_head():
             return Anything(self, buffer, start, end)
         if self._heads is None:
-            self._heads = Heads(self._head)
-        number = min(self._number, (end - start - self._missing) // (len(self._head) + self._length))
-        return EqualChunks(self, self._heads, self._length, self._missing, number, buffer, start, end)
+            self._heads = Heads(self._head, self._length)
+        number = min(self._number, (end - start - self._missing) // self._heads.period)
+        return EqualChunks(self, self._heads, self._missing, number, buffer, start, end)
 
     def received(self, chunks: int) -> None:
         """So many chunks came at once: twice as many may come next."""
-        self._number = min(max(2 * chunks, self._number // 2, _FEWEST_EXPECTED), MOST_EXPECTED)
+        self._number = min(max(2 * chunks, self._number // 2, _FEWEST_EXPECTED), _MOST_EXPECTED)
 
     def skip(self, missing: int) -> None:
         """All bytes of the body but `missing` of a chunk were taken."""
@@ -168,7 +168,7 @@ class Chunked:
 
 
 class EqualChunks:
-    """Places for the rest of a chunk (`missing` bytes), and for `number` chunks of one `size`, with heads.
+    """Places for the rest of a chunk (`missing` bytes), and for `number` chunks of one size with their heads.
 
     What is left then between `start` and `end` takes one more, or a part of it.
     """
@@ -177,7 +177,6 @@ class EqualChunks:
         self,
         framing: Chunked,
         heads: Heads,
-        size: int,
         missing: int,
         number: int,
         buffer: Buffer,
@@ -186,11 +185,10 @@ class EqualChunks:
     ) -> None:
         self._framing = framing
         self._heads = heads
-        self._size = size
         self._missing = missing
         self._buffer = buffer
         self._start = start
-        view = memoryview(buffer)
+        view, size = memoryview(buffer), heads.size
         first = start + missing
         last = first + number * size
         left = max(0, min(end - last - heads.length * (number + 1), size))
@@ -208,8 +206,8 @@ class EqualChunks:
             self._framing.received(0)
             self._framing.skip(self._missing - count)
             return Unframed(self._start + count)
-        length, size = self._heads.length, self._size
-        whole, part = divmod(count - self._missing, length + size)
+        length, size = self._heads.length, self._heads.size
+        whole, part = divmod(count - self._missing, self._heads.period)
         came = whole + (part >= length)
         self._framing.received(came)
         good = self._heads.as_expected(came)
@@ -219,19 +217,22 @@ class EqualChunks:
             self._framing.skip(absent)
             return Unframed(body - absent)
         # From here on it is not, or not yet, as expected.
-        left = count - self._missing - good * (length + size)
+        left = count - self._missing - good * self._heads.period
         self._buffer[body : body + left] = b"".join(self.places[1 + 2 * good : 3 + 2 * came])[:left]
         self._framing.skip(0)
         return self._framing.unframe(self._buffer, body, body + left)
 
 
 class Heads:
-    """Room for what stands before chunks, which is expected to be `head` each time."""
+    """Room for what stands before chunks of `size` bytes, which is expected to be `head` each time."""
 
-    def __init__(self, head: bytes) -> None:
+    def __init__(self, head: bytes, size: int) -> None:
         self._head = head
-        self._room = bytearray(len(head) * (MOST_EXPECTED + 1))
+        self._room = bytearray(len(head) * (_MOST_EXPECTED + 1))
+        self.size = size
         self.length = len(head)
+        # From one chunk's head to the next one's.
+        self.period = self.length + size
         view = memoryview(self._room)
         self.places = [view[at : at + self.length] for at in range(0, len(view), self.length)]
 

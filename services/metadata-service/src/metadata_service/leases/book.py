@@ -11,6 +11,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 
 import structlog
@@ -118,18 +119,10 @@ class Leases:
         To be asked in one stretch with the reply, once; an answer of which it is not asked is not kept.
         """
         watch = self.watch(repository)
-        concluded = False
-
-        def conclude() -> bool:
-            nonlocal concluded
-            concluded = True
-            return self.conclude(watch, lease_id, keep=True)
-
         try:
-            yield conclude
+            yield partial(self.conclude, watch, lease_id, keep=True)
         finally:
-            if not concluded:
-                self.conclude(watch, lease_id, keep=False)
+            self._marks.unwatch(watch)
 
     # Of changes
 
