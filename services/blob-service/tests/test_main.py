@@ -37,17 +37,20 @@ async def test_it_serves_until_told_to_stop(tmp_path) -> None:
 async def test_it_lets_an_upload_under_way_finish_before_it_stops(running_service) -> None:
     service, process = await running_service()
     upload = await service.start()
-    sending = asyncio.Event()
+    stopping = asyncio.Event()
 
     async def slowly():
         yield b"01"
-        sending.set()
+        await stopping.wait()
         await asyncio.sleep(0.5)
         yield b"23"
 
     append = asyncio.create_task(service.append(upload, slowly()))
-    await sending.wait()
+    # What was sent need not have come: a call that the service has not begun is refused.
+    while (await service.status(upload)).offset != 2:
+        await asyncio.sleep(0.01)
     process.terminate()
+    stopping.set()
     assert (await append).offset == 4
 
 

@@ -272,7 +272,8 @@ async def test_the_clients_socket_is_left_as_it_was(channel, pair, sends, conten
 async def test_a_loan_that_is_worked_on_is_said_to_be(
     channel, slow_pair, sends, content_of, monkeypatch
 ) -> None:
-    monkeypatch.setattr("blob_service.channel.loans._WORKING", 0.05)
+    # Longer than storage takes to be ready.
+    monkeypatch.setattr("blob_service.channel.loans._WORKING", 0.5)
     content = content_of(8 * MIB)
     digest = await channel.store(content)
     gateway = await channel.connect()
