@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -37,6 +39,22 @@ pathlib.Path(READY).touch()
 time.sleep(60)
 """
 
+# Its arguments: a program, and where to write how that ended and its last line of standard error.
+SUPERVISES = """
+import asyncio, json, os, pathlib, sys
+from moorage.supervisor.child import Child, Program
+
+async def is_ready(_pid):
+    return True
+
+async def main():
+    program = Program("program", (sys.executable, "-c", sys.argv[1]), dict(os.environ), is_ready, 10.0)
+    child = await Child.start(program)
+    pathlib.Path(sys.argv[2]).write_text(json.dumps([await child.wait(), child.last_line]))
+
+asyncio.run(main())
+"""
+
 
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[..., Program]:
@@ -60,15 +78,37 @@ async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_standard_error_is_passed_on_and_its_last_line_is_kept(program, capfdbinary) -> None:
-    child = await Child.start(
-        program("import sys; sys.stderr.write('first\\nlast \\x1b[31m\\n\\n'); print('an access log line')")
+@dataclass(frozen=True)
+class Supervised:
+    """What came of a child that a process of its own supervised, and what that process wrote."""
+
+    ended: str
+    last_line: str
+    out: bytes
+    err: bytes
+
+
+@pytest.fixture
+def supervise(tmp_path: Path) -> Callable[[str], Supervised]:
+    """Runs a Python program as the child of another process: in this one, anything may write meanwhile."""
+
+    def run(script: str) -> Supervised:
+        result = tmp_path / "result"
+        command = (sys.executable, "-c", SUPERVISES, script, str(result))
+        process = subprocess.run(command, capture_output=True, check=True, timeout=60)
+        return Supervised(*json.loads(result.read_text()), process.stdout, process.stderr)
+
+    return run
+
+
+def test_standard_error_is_passed_on_and_its_last_line_is_kept(supervise) -> None:
+    child = supervise(
+        "import sys; sys.stderr.write('first\\nlast \\x1b[31m\\n\\n'); print('an access log line')"
     )
-    assert await child.wait() == "exited with status 0"
+    assert child.ended == "exited with status 0"
     assert child.last_line == "last [31m"
-    written = capfdbinary.readouterr()
-    assert written.err == b"first\nlast \x1b[31m\n\n"
-    assert written.out == b"an access log line\n"
+    assert child.err == b"first\nlast \x1b[31m\n\n"
+    assert child.out == b"an access log line\n"
 
 
 async def test_a_child_has_a_session_of_its_own(program) -> None:
@@ -93,10 +133,10 @@ async def test_a_child_that_does_not_stop_in_time_is_killed_with_what_it_started
     await until(lambda: not other.is_running() or other.status() == psutil.STATUS_ZOMBIE)
 
 
-async def test_a_child_that_floods_standard_error_is_not_lost_in_it(program, capfdbinary) -> None:
-    child = await Child.start(program("import sys; sys.stderr.write('x' * 200_000 + '\\n'); sys.exit(3)"))
-    assert await child.wait() == "exited with status 3"
-    assert capfdbinary.readouterr().err == b"x" * 200_000 + b"\n"
+def test_a_child_that_floods_standard_error_is_not_lost_in_it(supervise) -> None:
+    child = supervise("import sys; sys.stderr.write('x' * 200_000 + '\\n'); sys.exit(3)")
+    assert child.ended == "exited with status 3"
+    assert child.err == b"x" * 200_000 + b"\n"
 
 
 async def test_a_program_that_ends_is_started_again(program, monkeypatch) -> None:
