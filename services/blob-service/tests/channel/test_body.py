@@ -185,13 +185,13 @@ async def test_a_short_body_leaves_the_memory_to_the_long_ones(received) -> None
 
 
 def test_many_bodies_take_little_more_memory_than_there_is() -> None:
-    memory = BodyMemory(40 * MIB)
+    memory = BodyMemory()
 
     taken = [memory.take() for _ in range(8)]
 
     assert taken[0] == LARGE_BLOCK
     assert taken == sorted(taken, reverse=True)
-    assert BLOCKS * sum(taken) <= 48 * MIB
+    assert BLOCKS * sum(taken) == 57 * MIB
     for block in taken:
         memory.give_back(block)
     assert memory.take() == LARGE_BLOCK

@@ -5,12 +5,13 @@ from __future__ import annotations
 # Bytes of a block. A large one costs less for each byte (threads are woken and the disk is waited for once
 # for each block), and more memory; a body that is no longer than a few small ones gains nothing by it.
 SMALL_BLOCK = 1 << 20
-LARGE_BLOCK = 4 << 20
+LARGE_BLOCK = 8 << 20
 
 # Blocks of a body: an upload works on one and has the next one ready, while the third is filled.
 BLOCKS = 3
 
-_BYTES = 40 << 20
+# A client that is alone gets the largest blocks. Eight that come together take 57 MiB.
+_BYTES = 2 * BLOCKS * LARGE_BLOCK
 
 
 class BodyMemory:
