@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email
 import socket
 import ssl
@@ -21,9 +22,10 @@ PASSWORD = "s3cret-of-the-mail-user"
 
 
 class Mailbox:
-    """What a server took: messages, and who logged in."""
+    """What a server took: messages, and who logged in. It keeps connections for `linger` s after QUIT."""
 
-    def __init__(self) -> None:
+    def __init__(self, linger: float = 0.0) -> None:
+        self._linger = linger
         self.messages: Queue[EmailMessage] = Queue()
         self.envelopes: list[Envelope] = []
         self.logins: list[tuple[str, str]] = []
@@ -37,6 +39,12 @@ class Mailbox:
         assert isinstance(message, EmailMessage)
         self.messages.put(message)
         return "250 taken"
+
+    async def handle_QUIT(self, server: Any, _session: Any, _envelope: Any) -> str:  # noqa: N802
+        if self._linger:
+            await server.push("221 Bye")
+            await asyncio.sleep(self._linger)
+        return "221 Bye"
 
     def authenticate(self, _server: Any, _session: Any, _envelope: Any, _how: str, data: Any) -> AuthResult:
         assert isinstance(data, LoginPassword)
@@ -67,9 +75,10 @@ def smtp_server(
     auth: bool = False,
     starttls: ssl.SSLContext | None = None,
     implicit: ssl.SSLContext | None = None,
+    linger: float = 0.0,
 ) -> Iterator[Mailbox]:
     """A server that takes mail while the context is open."""
-    mailbox = Mailbox()
+    mailbox = Mailbox(linger)
     settings: dict[str, Any] = {"hostname": "127.0.0.1", "port": port}
     if auth:
         settings |= {

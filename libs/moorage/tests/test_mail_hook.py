@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ssl
 import subprocess
 import sys
@@ -151,6 +152,18 @@ def test_tls_from_the_first_byte(server_tls: ssl.SSLContext, roots: str) -> None
     with smtp_server(port, implicit=server_tls) as box, hook(port, smtp=smtp) as made:
         made.take(line())
         box.next()
+
+
+def test_a_connection_is_gone_with_its_mail_however_long_the_server_keeps_it(
+    server_tls: ssl.SSLContext, roots: str
+) -> None:
+    port = free_port()
+    with smtp_server(port, starttls=server_tls, linger=1) as box, hook(port, smtp={"rootcas": roots}) as made:
+        made.take(line())
+        box.next()
+        made.close(20)
+        # A connection that was left open would be told of here.
+        gc.collect()
 
 
 def test_a_certificate_that_nobody_knows_is_refused_unless_insecure(server_tls: ssl.SSLContext) -> None:

@@ -47,6 +47,18 @@ class MailError(Exception):
     """A mail that must not be sent as things are."""
 
 
+class _Client(aiosmtplib.SMTP):
+    """A client whose connection is gone once it is closed.
+
+    It would wait for the server's end of TLS, and the event loop ends with the mail.
+    """
+
+    def close(self) -> None:
+        if isinstance(self.transport, asyncio.WriteTransport):
+            self.transport.abort()
+        super().close()
+
+
 class MailHook:
     """Sends a mail for each line of its levels. `key` is where its options stand in the configuration.
 
@@ -140,7 +152,7 @@ class MailHook:
         options = self._options
         smtp = options.smtp
         host, port = split_host_port(smtp.addr or "")
-        client = aiosmtplib.SMTP(
+        client = _Client(
             hostname=host or "localhost",
             port=port,
             use_tls=smtp.mode == "implicit",
