@@ -8,6 +8,7 @@ import mmap
 import random
 import socket
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, closing
 
@@ -18,6 +19,7 @@ from blob_service.channel.chunked import Chunked
 from blob_service.channel.client import Client, ClientGoneError
 from blob_service.channel.framing import Counted, Framing
 from blob_service.channel.memory import BLOCKS, LARGE_BLOCK, SMALL_BLOCK, BodyMemory
+from blob_service.drivers.threads import ThreadPool
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -40,7 +42,14 @@ def content() -> bytes:
 
 
 @pytest.fixture
-async def received() -> AsyncIterator[Receive]:
+async def threads() -> AsyncIterator[ThreadPool]:
+    pool = ThreadPool("test", 4)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+async def received(threads: ThreadPool) -> AsyncIterator[Receive]:
     """Sends bytes over a connection, and gives the body that arrives at its other end."""
     async with AsyncExitStack() as stack:
 
@@ -58,7 +67,9 @@ async def received() -> AsyncIterator[Receive]:
 
             sending = asyncio.ensure_future(send())
             stack.push_async_callback(asyncio.gather, sending)
-            return Body(Client(ours, stall=20), framing, data[:tail], memory=memory or BodyMemory())
+            return Body(
+                Client(ours, stall=20), framing, data[:tail], memory=memory or BodyMemory(), threads=threads
+            )
 
         yield received
 
@@ -112,11 +123,13 @@ async def test_what_came_before_the_client_left_comes_out_first(received) -> Non
     assert came == content
 
 
-async def test_what_a_slow_client_has_sent_comes_out_before_it_sends_more() -> None:
+async def test_what_a_slow_client_has_sent_comes_out_before_it_sends_more(threads) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
-        with closing(Body(Client(ours, stall=20), Counted(8), b"01", memory=BodyMemory())) as body:
+        with closing(
+            Body(Client(ours, stall=20), Counted(8), b"01", memory=BodyMemory(), threads=threads)
+        ) as body:
             theirs.send(b"23")
             assert bytes(await anext(body)) == b"0123"
             theirs.send(b"4567")
@@ -136,7 +149,9 @@ def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-async def test_what_a_slow_client_sends_of_a_long_body_is_read_a_few_chunks_at_a_time(connection) -> None:
+async def test_what_a_slow_client_sends_of_a_long_body_is_read_a_few_chunks_at_a_time(
+    connection, threads
+) -> None:
     ours, theirs = connection
     content = random.Random(3).randbytes(4 * SMALL_BLOCK)
     more = [bytes([number]) * KIB for number in range(200)]
@@ -157,7 +172,13 @@ async def test_what_a_slow_client_sends_of_a_long_body_is_read_a_few_chunks_at_a
 
     sending = asyncio.get_running_loop().run_in_executor(None, send)
     with closing(
-        Body(Counting(ours, stall=20), Counted(len(content) + 200 * KIB), b"", memory=BodyMemory())
+        Body(
+            Counting(ours, stall=20),
+            Counted(len(content) + 200 * KIB),
+            b"",
+            memory=BodyMemory(),
+            threads=threads,
+        )
     ) as body:
         blocks = [bytes(await anext(body)) for _ in range(BLOCKS)]
         before, started = receives, time.monotonic()
@@ -175,6 +196,44 @@ async def test_a_body_gives_its_memory_back(received, content) -> None:
         with closing(received(Counted(len(content)), content, memory=memory)) as body:
             blocks = await blocks_of(body)
         assert len(blocks[BLOCKS]) == LARGE_BLOCK
+
+
+async def test_a_block_is_left_alone_until_two_more_were_asked_for(received, content) -> None:
+    memory = BodyMemory()
+    other = bytes(SMALL_BLOCK)
+    with closing(received(Counted(len(content)), content, memory=memory)) as body:
+        blocks: list[memoryview] = []
+        whole = 0
+        async for block in body:
+            blocks = [*blocks[-1:], block]
+            whole += len(block)
+            # What stayed from this body is used by the next ones.
+            for _ in range(2 * BLOCKS):
+                with closing(received(Counted(SMALL_BLOCK), other, memory=memory)) as another:
+                    assert await blocks_of(another) == [other]
+            assert b"".join(blocks) == content[whole - sum(map(len, blocks)) : whole]
+
+
+async def test_the_blocks_of_a_body_are_used_by_the_next_one(received, content) -> None:
+    memory = BodyMemory()
+
+    async def places() -> set[int]:
+        with closing(received(Counted(len(content)), content, memory=memory)) as body:
+            return {ctypes.addressof(ctypes.c_char.from_buffer(block)) async for block in body}
+
+    assert await places() == await places()
+
+
+async def test_no_block_stays_for_a_body_that_gets_smaller_ones(received, content) -> None:
+    memory = BodyMemory()
+    with closing(received(Counted(len(content)), content, memory=memory)) as body:
+        await blocks_of(body)
+    kept = weakref.ref(memory._kept[LARGE_BLOCK][0])
+
+    assert memory.take() == LARGE_BLOCK
+    assert kept() is not None
+    assert memory.take() < LARGE_BLOCK
+    assert kept() is None
 
 
 async def test_a_short_body_leaves_the_memory_to_the_long_ones(received) -> None:

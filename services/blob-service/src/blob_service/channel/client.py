@@ -13,6 +13,7 @@ import select
 import socket
 import time
 from collections.abc import Awaitable, Sequence
+from functools import cached_property
 
 from blob_service.drivers.threads import ThreadPool
 from blob_service.metrics import SLOW_CLIENTS
@@ -22,8 +23,8 @@ from moorage.pace import ANY_RATE, MinimumRate
 # Bytes that one call of a thread sends, at most: so that many clients share few threads.
 _TURN = 32 << 20
 
-# How long a thread waits for room in the socket before it goes and lets the event loop wait (ms): a client
-# that reads as fast as it can has made room by then.
+# How long a thread waits for room in the socket, or for bytes, before it goes and lets the event loop wait
+# (ms): a client that is as fast as it can be has moved something by then.
 _LINGER_MS = 4
 
 # Seconds after which a thread makes place for the next client, however fast this one takes bytes.
@@ -104,6 +105,29 @@ class Client:
                 if waited:
                     self._check_reading(waited, received)
                 return received
+
+    def receive_now(self, places: Sequence[memoryview]) -> int | None:
+        """Read into `places`, in their order, what there is or comes within milliseconds; 0 at the end.
+
+        None when nothing comes. Blocks, so that threads call it. Raises ClientGoneError.
+        """
+        while True:
+            try:
+                received = self._socket.recvmsg_into(places)[0]
+            except BlockingIOError:
+                if not self._readable.poll(_LINGER_MS):
+                    return None
+            except OSError as error:
+                raise ClientGoneError(str(error)) from error
+            else:
+                self.read += received
+                return received
+
+    @cached_property
+    def _readable(self) -> select.poll:
+        poll = select.poll()
+        poll.register(self._socket.fileno(), select.POLLIN)
+        return poll
 
     def _check_reading(self, waited: float, received: int) -> None:
         if not self._reading.keeps_up(waited, received):

@@ -136,7 +136,8 @@ class Loans:
             await gateway.send(Event(failed=failed))
             return _outcome(failed)
         on_end = None if gateway.is_local else body_ended
-        with closing(Body(client, framing, tail, memory=self._memory, on_end=on_end)) as body:
+        body = Body(client, framing, tail, memory=self._memory, threads=self._threads, on_end=on_end)
+        with closing(body):
             return await self._fill(gateway, body, work)
 
     async def _fill(self, gateway: Gateway, body: Body, work: blob_pb2.ReceiveLoan) -> str:
