@@ -40,9 +40,9 @@ from moorage.v1.blob_pb2_grpc import (
 )
 from moorage.workers import enlisted
 
-# Threads that send files. Each serves whoever takes bytes at the moment, so a few serve many clients; they
-# wait for disks.
-_SENDING_THREADS = 16
+# Threads that move bytes between clients and files. Each serves whoever takes or sends some at the moment, so
+# a few serve many clients; they wait for disks.
+_MOVING_THREADS = 16
 
 # Seconds that the first purging of uploads waits at most, as in distribution.
 _LATEST_FIRST_PURGE = 59 * 60.0
@@ -60,7 +60,7 @@ async def run(config: Configuration, stop: asyncio.Event) -> None:
     security = Security.of(config, "blob")
     driver = await open_storage(config)
     executor = new_executor()
-    threads = ThreadPool(driver.name, _SENDING_THREADS)
+    threads = ThreadPool(driver.name, _MOVING_THREADS)
     try:
         async with kept_up_to_date(security):
             await _serve(config, address, security, driver, executor, threads, stop)

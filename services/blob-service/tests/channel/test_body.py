@@ -10,7 +10,7 @@ import socket
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack, closing, suppress
 
 import pytest
 
@@ -20,6 +20,8 @@ from blob_service.channel.client import Client, ClientGoneError
 from blob_service.channel.framing import Counted, Framing
 from blob_service.channel.memory import BLOCKS, LARGE_BLOCK, SMALL_BLOCK, BodyMemory
 from blob_service.drivers.threads import ThreadPool
+from moorage.errors import RegistryError
+from moorage.pace import MinimumRate
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -34,6 +36,11 @@ def chunked(content: bytes, chunk: int) -> bytes:
 
 async def blocks_of(body: Body) -> list[bytes]:
     return [bytes(block) async for block in body]
+
+
+async def collect(body: Body, blocks: list[bytes]) -> None:
+    async for block in body:
+        blocks.append(bytes(block))
 
 
 @pytest.fixture
@@ -188,6 +195,46 @@ async def test_what_a_slow_client_sends_of_a_long_body_is_read_a_few_chunks_at_a
     assert b"".join(blocks) == content + b"".join(more)
     # Each waits for four milliseconds, but those that find the mebibyte that came before.
     assert receives - before <= elapsed / 0.004 + 20
+
+
+async def test_a_client_that_turns_slow_is_held_to_the_minimum(connection, threads) -> None:
+    ours, theirs = connection
+    begun = bytes(BLOCKS * SMALL_BLOCK + 2 * LARGE_BLOCK)
+
+    def send() -> None:
+        with suppress(ConnectionError):
+            theirs.sendall(begun)
+            while True:
+                # More often than a thread gives a client up.
+                time.sleep(0.001)
+                theirs.sendall(b"x")
+
+    sending = asyncio.get_running_loop().run_in_executor(None, send)
+    client = Client(ours, stall=20, minimum=MinimumRate(100_000, window=0.5))
+    with closing(Body(client, Counted(2 * len(begun)), b"", memory=BodyMemory(), threads=threads)) as body:
+        came: list[bytes] = []
+        with pytest.raises(RegistryError, match="too slowly"):
+            await collect(body, came)
+    ours.close()
+    await sending
+    assert sum(map(len, came)) > len(begun)
+
+
+async def test_a_fast_client_that_leaves_is_noticed_by_the_thread_that_reads(connection, threads) -> None:
+    ours, theirs = connection
+    content = random.Random(5).randbytes(BLOCKS * SMALL_BLOCK + LARGE_BLOCK + 12_345)
+
+    def send() -> None:
+        theirs.sendall(content)
+        theirs.shutdown(socket.SHUT_WR)
+
+    sending = asyncio.get_running_loop().run_in_executor(None, send)
+    body = Body(Client(ours, stall=20), Counted(2 * len(content)), b"", memory=BodyMemory(), threads=threads)
+    came: list[bytes] = []
+    with closing(body), pytest.raises(ClientGoneError):
+        await collect(body, came)
+    await sending
+    assert b"".join(came) == content
 
 
 async def test_a_body_gives_its_memory_back(received, content) -> None:
