@@ -7,9 +7,11 @@ import ctypes
 import mmap
 import random
 import socket
+import struct
+import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, closing, suppress
 
 import pytest
@@ -234,6 +236,39 @@ async def test_a_fast_client_that_leaves_is_noticed_by_the_thread_that_reads(con
     with closing(body), pytest.raises(ClientGoneError):
         await collect(body, came)
     await sending
+    assert b"".join(came) == content
+
+
+async def test_what_a_thread_read_before_the_connection_broke_comes_out_first(
+    connection, threads, monkeypatch
+) -> None:
+    ours, theirs = connection
+    content = random.Random(6).randbytes(BLOCKS * SMALL_BLOCK + LARGE_BLOCK // 2)
+    enough = threading.Event()
+    receive_now = Client.receive_now
+
+    def receive(self: Client, places: Sequence[memoryview]) -> int | None:
+        received = receive_now(self, places)
+        if self.read == len(content) and not enough.is_set():
+            # The connection is reset while the thread has its turn.
+            enough.set()
+            sending.join()
+        return received
+
+    def send() -> None:
+        theirs.sendall(content)
+        enough.wait(20)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        theirs.close()
+
+    monkeypatch.setattr(Client, "receive_now", receive)
+    sending = threading.Thread(target=send)
+    sending.start()
+    body = Body(Client(ours, stall=20), Counted(2 * len(content)), b"", memory=BodyMemory(), threads=threads)
+    came: list[bytes] = []
+    with closing(body), pytest.raises(ClientGoneError):
+        await collect(body, came)
+    sending.join()
     assert b"".join(came) == content
 
 

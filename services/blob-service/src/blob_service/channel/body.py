@@ -157,7 +157,7 @@ class Body:
     def _is_fast(self) -> bool:
         """Whether a thread reads what comes next: for a client that is alone, and sends as much as we take.
 
-        Between its reads it is waited for without the event loop, which takes half as long as reading does.
+        Between its reads it is waited for without the event loop.
         """
         return self._taken == LARGE_BLOCK and not (self._few or self._received)
 
@@ -169,7 +169,12 @@ class Body:
         before, until = self._client.read, time.monotonic() + _TURN_SECONDS
         while filled < size and not (self.ended or self._failure) and time.monotonic() < until:
             expected = self._framing.expect(buffer, filled, len(buffer))
-            received = self._client.receive_now(expected.places)
+            try:
+                received = self._client.receive_now(expected.places)
+            except ClientGoneError as failure:
+                # What came before it counts.
+                self._failure = failure
+                break
             if received is None:
                 break
             if received == 0:

