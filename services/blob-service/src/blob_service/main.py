@@ -40,8 +40,8 @@ from moorage.v1.blob_pb2_grpc import (
 )
 from moorage.workers import enlisted
 
-# Threads that move bytes between clients and files. Each serves whoever takes or sends some at the moment, so
-# a few serve many clients; they wait for disks.
+# Threads that move bytes to and from clients. Each serves whoever takes or sends some at the moment, so a few
+# serve many clients; they wait for disks.
 _MOVING_THREADS = 16
 
 # Seconds that the first purging of uploads waits at most, as in distribution.

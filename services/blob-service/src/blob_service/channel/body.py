@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from blob_service.channel.client import Client, ClientGoneError, TooSlowError
+from blob_service.channel.client import TURN_SECONDS, Client, ClientGoneError, TooSlowError
 from blob_service.channel.framing import Buffer, Framing, Unframed
 from blob_service.channel.memory import BLOCKS, LARGE_BLOCK, SMALL_BLOCK, BodyMemory
 from blob_service.drivers.threads import ThreadPool
@@ -21,11 +21,6 @@ _GATHER_SECONDS = 0.004
 
 # Seconds that a block that has begun waits for more.
 _PATIENCE = 0.5
-
-_GONE = "the client closed its connection in mid-body"
-
-# Seconds after which a thread that reads a body makes place for the next one.
-_TURN_SECONDS = 0.025
 
 
 class Body:
@@ -166,7 +161,7 @@ class Body:
 
         After a turn that brings little, the client is a slow one.
         """
-        before, until = self._client.read, time.monotonic() + _TURN_SECONDS
+        before, until = self._client.read, time.monotonic() + TURN_SECONDS
         while filled < size and not (self.ended or self._failure) and time.monotonic() < until:
             expected = self._framing.expect(buffer, filled, len(buffer))
             try:
@@ -176,9 +171,6 @@ class Body:
                 self._failure = failure
                 break
             if received is None:
-                break
-            if received == 0:
-                self._failure = ClientGoneError(_GONE)
                 break
             filled = self._note(expected.unframe(received))
         self._few = self._client.read - before < _FEW
@@ -208,8 +200,6 @@ class Body:
                 ErrorCode.SIZE_INVALID, message="the body arrives too slowly", http_status=408
             ) from None
         self._few = received < _FEW
-        if received == 0:
-            raise ClientGoneError(_GONE)
         return received
 
     def _next_buffer(self) -> tuple[Buffer, int]:

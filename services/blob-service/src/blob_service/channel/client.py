@@ -28,7 +28,7 @@ _TURN = 32 << 20
 _LINGER_MS = 4
 
 # Seconds after which a thread makes place for the next client, however fast this one takes bytes.
-_TURN_SECONDS = 0.025
+TURN_SECONDS = 0.025
 
 # What a socket fails with when its peer is gone; everything else is the file's.
 _GONE = {
@@ -76,7 +76,7 @@ class Client:
     async def receive(
         self, places: Sequence[memoryview], *, patience: float | None = None, gather: float = 0.0
     ) -> int:
-        """Read into `places`, in their order, what there is, waiting for the first byte; 0 at the end.
+        """Read into `places`, in their order, what there is, waiting for the first byte.
 
         What comes within `gather` seconds is read at once; not over a unix socket, which holds so little that
         its sender would wait. Raises TimeoutError after `patience` seconds, by default those of the stall
@@ -88,7 +88,7 @@ class Client:
             waited = gather
         while True:
             try:
-                received = self._socket.recvmsg_into(places)[0]
+                received = self._read(places)
             except BlockingIOError:
                 started = time.monotonic()
                 try:
@@ -98,36 +98,39 @@ class Client:
                     self._check_reading(waited + time.monotonic() - started, 0)
                     raise
                 waited += time.monotonic() - started
-            except OSError as error:
-                raise ClientGoneError(str(error)) from error
             else:
-                self.read += received
                 if waited:
                     self._check_reading(waited, received)
-                return received
+                return _unless_ended(received)
 
     def receive_now(self, places: Sequence[memoryview]) -> int | None:
-        """Read into `places`, in their order, what there is or comes within milliseconds; 0 at the end.
+        """Read into `places`, in their order, what there is or comes within milliseconds.
 
         None when nothing comes. Blocks, so that threads call it. Raises ClientGoneError.
         """
         while True:
             try:
-                received = self._socket.recvmsg_into(places)[0]
+                return _unless_ended(self._read(places))
             except BlockingIOError:
                 if not self._readable.poll(_LINGER_MS):
                     return None
-            except OSError as error:
-                raise ClientGoneError(str(error)) from error
-            else:
-                self.read += received
-                return received
 
     @cached_property
     def _readable(self) -> select.poll:
         poll = select.poll()
         poll.register(self._socket.fileno(), select.POLLIN)
         return poll
+
+    def _read(self, places: Sequence[memoryview]) -> int:
+        """Read once; 0 at the end. Raises BlockingIOError when there is nothing, and ClientGoneError."""
+        try:
+            received = self._socket.recvmsg_into(places)[0]
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise ClientGoneError(str(error)) from error
+        self.read += received
+        return received
 
     def _check_reading(self, waited: float, received: int) -> None:
         if not self._reading.keeps_up(waited, received):
@@ -184,6 +187,12 @@ class Client:
             raise ClientGoneError("takes the bytes too slowly")
 
 
+def _unless_ended(received: int) -> int:
+    if received == 0:
+        raise ClientGoneError("the client closed its connection in mid-body")
+    return received
+
+
 class _Turn:
     """What one call of a thread sends: a part of a file, until the socket takes no more."""
 
@@ -199,7 +208,7 @@ class _Turn:
         """Send; runs in a thread."""
         room = select.poll()
         room.register(self._client, select.POLLOUT)
-        until = time.monotonic() + _TURN_SECONDS
+        until = time.monotonic() + TURN_SECONDS
         while (position := self._offset + self.sent) < self._end:
             try:
                 sent = os.sendfile(self._client, self._file, position, self._end - position)
