@@ -66,6 +66,10 @@ def secured(folder: Path, certificates: Certificates, **settings: str) -> Iterat
         **settings,
     }
     with running_up(folder, env) as up:
+        # It is ready with its first worker. One that is still starting reads the certificate yet, and if that
+        # fails, the gateway ends.
+        log = up.process.log
+        wait_until(lambda: "the workers are ready" in log.read_text(), timeout=60, what="all workers serve")
         yield Secured(up, port)
 
 
